@@ -1,0 +1,36 @@
+# Everything runs from a bare clone with Python 3.11 or newer; the first call of any target makes .venv.
+PYTHON ?= python3
+EXTRAS := fit,dev
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+# Waiting threads that spin make PyTorch many times slower on a shared machine.
+export GOMP_SPINCOUNT ?= 10000
+
+.PHONY: venv test check format clean
+
+venv: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt Makefile
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "$(PYTHON) is $$($(PYTHON) -V 2>&1); HiPer needs Python 3.11 or newer: make PYTHON=/path/to/python3"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	touch $@
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+check: $(INSTALLED)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest --ignore tests/test_architecture.py
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean:
+	rm -rf .venv build dist

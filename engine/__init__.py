@@ -1,0 +1,1 @@
+"""Runs and serves edits from exported files; imports NumPy and no PyTorch."""

@@ -1,0 +1,1 @@
+"""HiPer: personalise a frozen Stable Diffusion with a few learned vectors, the tail."""
