@@ -1,0 +1,19 @@
+"""The errors a user can meet; each sentence says subject, found, wanted and remedy."""
+
+
+class HiPerError(Exception):
+    """Base of every error that the user can act on; `exit_code` is what a command line returns for it."""
+
+    exit_code = 1
+
+
+class TailError(HiPerError):
+    """A tail cannot be read, or does not fit the model it is used with."""
+
+    exit_code = 5
+
+
+class OutputError(HiPerError):
+    """A result cannot be written: no permission, no space, no such folder."""
+
+    exit_code = 7
