@@ -17,3 +17,15 @@ class OutputError(HiPerError):
     """A result cannot be written: no permission, no space, no such folder."""
 
     exit_code = 7
+
+
+class BundleError(HiPerError):
+    """A bundle or one of its artifacts is missing, altered, of another version, or not made for what is asked."""
+
+    exit_code = 8
+
+
+class RuntimeMissingError(HiPerError):
+    """A runtime was asked for that is not installed, or whose hardware is not here."""
+
+    exit_code = 9
