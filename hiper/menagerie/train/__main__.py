@@ -1,0 +1,107 @@
+"""Train Menagerie part by part; every command can be stopped and started again."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from hiper.menagerie.train import assemble as parts
+from hiper.menagerie.train import dataset, probes, text, unet, vae
+from hiper.menagerie.train.checkpoint import load, save
+from hiper.menagerie.train.workers import Worker, run_workers
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
+
+Folder = Annotated[Path, typer.Option(help="Where checkpoints, shards and sheets are kept.")]
+Samples = Annotated[int, typer.Option(help="Samples in all; sets the learning-rate schedule.")]
+Workers = Annotated[int, typer.Option(help="Processes of one thread each.")]
+FOLDER = Path("menagerie-training")
+
+
+@app.command("vae")
+def train_vae(folder: Folder = FOLDER, samples: Samples = 80_000, workers: Workers = 2) -> None:
+    """1. The autoencoder, 128x128x3 to 16x16x4."""
+    run_workers(partial(vae.train, folder=folder, config=vae.VaeConfig(samples=samples, batch=8 * workers)), workers)
+
+
+@app.command("text")
+def train_text(folder: Folder = FOLDER, samples: Samples = 64_000) -> None:
+    """2. The tokenizer and the contrastive text encoder."""
+    text.train(folder, text.TextConfig(samples=samples))
+
+
+@app.command("data")
+def make_data(
+    folder: Folder = FOLDER,
+    count: Annotated[int, typer.Option(help="Pictures; rounded down to whole shards.")] = 98_304,
+    workers: Workers = 2,
+) -> None:
+    """3. Pictures as latents, with captions, and the scale of the latents."""
+    run_workers(partial(_build_shards, folder=folder, count=count), workers)
+    deviation = float(dataset.read(folder / "shards").latents[:8192].float().std())
+    save(folder / "latent_scale.pt", {"latent_scale": 1 / deviation})
+    print(f"latent scale {1 / deviation:.5f}")
+
+
+@app.command("unet")
+def train_unet(
+    folder: Folder = FOLDER,
+    samples: Samples = 300_000,
+    workers: Workers = 2,
+    name: Annotated[str, typer.Option(help="The checkpoint's name.")] = "unet",
+    start: Annotated[str, typer.Option(help="The checkpoint to begin with.")] = "",
+    mixing: Annotated[float, typer.Option(help="Share of captions with another caption's tail.")] = 0.0,
+    learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 8e-4,
+) -> None:
+    """4. The denoiser."""
+    config = unet.UnetConfig(samples=samples, mixing=mixing, learning_rate=learning_rate)
+    run_workers(partial(_train_unet, folder=folder, config=config, name=name, start=start), workers)
+
+
+@app.command("probe")
+def train_probe(folder: Folder = FOLDER, samples: Samples = 160_000) -> None:
+    """5. The probe that reads pictures."""
+    probes.train(folder, probes.ProbeConfig(samples=samples), parts.trained_vae(folder))
+
+
+@app.command("assemble")
+def assemble(
+    target: Annotated[Path, typer.Argument(help="The folder to write, replaced when it exists.")],
+    folder: Folder = FOLDER,
+    name: Annotated[str, typer.Option(help="The denoiser's checkpoint.")] = "unet",
+) -> None:
+    """6. The whole model in diffusers' layout."""
+    parts.assemble(folder, target, name)
+
+
+def _build_shards(worker: Worker, folder: Path, count: int) -> None:
+    tokenizer = text.open_tokenizer(folder / "tokenizer")
+    dataset.build(worker, folder / "shards", parts.trained_vae(folder), tokenizer, count)
+
+
+def _train_unet(worker: Worker, folder: Path, config: unet.UnetConfig, name: str, start: str) -> None:
+    scale = load(folder / "latent_scale.pt")
+    if scale is None:
+        raise FileNotFoundError(f"{folder} has no latents yet; run: python -m hiper.menagerie.train data")
+    torch.manual_seed(0)
+    empty = text.tokenize(text.open_tokenizer(folder / "tokenizer"), [""])
+    denoising = unet.Denoising(
+        unet.new_unet(), parts.trained_matcher(folder).text_encoder, empty, float(scale["latent_scale"])
+    )
+    unet.train(
+        worker,
+        folder,
+        config,
+        dataset.read(folder / "shards"),
+        denoising,
+        name,
+        folder / f"{start}.pt" if start else None,
+    )
+
+
+if __name__ == "__main__":
+    app()

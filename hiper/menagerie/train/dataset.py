@@ -1,0 +1,86 @@
+"""Pictures as latents with their captions, rendered once, in shards that a kill cannot spoil."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import CLIPTokenizer
+
+from hiper.menagerie.captions import caption, identity_caption
+from hiper.menagerie.render import render
+from hiper.menagerie.train.text import tokenize
+from hiper.menagerie.train.workers import Worker
+from hiper.menagerie.world import sample_content, sample_framing, sample_identity
+
+SHARD = 2048
+CAPTIONS = 4
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Latents (count, 4, 16, 16) as the VAE gives them, and token ids (count, captions, 77)."""
+
+    latents: Tensor
+    captions: Tensor
+    others: Tensor
+    """Captions of the same individual doing something else somewhere else."""
+
+    def batches(self, batch: int, seed: int, worker: Worker) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Endless random batches, each worker its own: latents, ids of a caption, ids of another caption."""
+        rng = torch.Generator().manual_seed(seed * 1009 + worker.rank)
+        while True:
+            rows = torch.randint(len(self.latents), (batch,), generator=rng)
+            pick = torch.randint(CAPTIONS, (2, batch), generator=rng)
+            yield self.latents[rows].float(), self.captions[rows, pick[0]].long(), self.others[rows, pick[1]].long()
+
+
+def build(worker: Worker, folder: Path, vae: AutoencoderKL, tokenizer: CLIPTokenizer, count: int) -> None:
+    """Write the shards that `folder` still lacks of `count` pictures; each worker takes every n-th."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for index in range(worker.rank, count // SHARD, worker.count):
+        path = folder / f"{index:04}.safetensors"
+        if path.exists():
+            continue
+        started = time.time()
+        partial = path.with_suffix(".partial")
+        save_file(_shard(index, vae, tokenizer), partial)
+        os.replace(partial, path)
+        print(f"shard {index + 1}/{count // SHARD} {SHARD / (time.time() - started):.0f} img/s", flush=True)
+
+
+def read(folder: Path) -> Dataset:
+    """All shards of `folder` in memory."""
+    shards = [load_file(path) for path in sorted(folder.glob("*.safetensors"))]
+    return Dataset(**{name: torch.cat([shard[name] for shard in shards]) for name in ("latents", "captions", "others")})
+
+
+def _shard(index: int, vae: AutoencoderKL, tokenizer: CLIPTokenizer) -> dict[str, Tensor]:
+    rng = np.random.default_rng((3, index))
+    latents, captions, others = [], [], []
+    for _ in range(SHARD // 64):
+        pictures = []
+        for _ in range(64):
+            identity, content = sample_identity(rng), sample_content(rng)
+            pictures.append(render(identity, content, sample_framing(rng)))
+            captions += [caption(identity, content, rng) for _ in range(CAPTIONS)]
+            for _ in range(CAPTIONS):
+                elsewhere = replace(sample_content(rng), species=content.species)
+                others.append(identity_caption(identity, elsewhere, rng))
+        images = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float().div(127.5).sub(1)
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            latents.append(vae.encode(images).latent_dist.mean.half())
+    shape = (SHARD, CAPTIONS, 77)
+    return {
+        "latents": torch.cat(latents),
+        "captions": tokenize(tokenizer, captions).short().reshape(shape),
+        "others": tokenize(tokenizer, others).short().reshape(shape),
+    }

@@ -1,0 +1,145 @@
+"""Train the text encoder of Menagerie: contrastive, against a small image tower (Radford et al. 2021)."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from hiper.menagerie.captions import caption
+from hiper.menagerie.render import render
+from hiper.menagerie.tokenizer import END, train_tokenizer
+from hiper.menagerie.train.checkpoint import cosine, load, save
+from hiper.menagerie.world import sample_content, sample_framing, sample_identity
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """How long and how wide; `samples` counts picture-caption pairs."""
+
+    samples: int = 64_000
+    batch: int = 256
+    learning_rate: float = 1e-3
+    width: int = 128
+    checkpoint_steps: int = 25
+
+
+class ImageTower(nn.Module):
+    """Pictures (batch, 3, 128, 128) in [-1, 1] to unit vectors (batch, width)."""
+
+    def __init__(self, width: int = 128) -> None:
+        super().__init__()
+        channels = (3, 24, 48, 96, 128)
+        stages = [
+            nn.Sequential(nn.Conv2d(i, o, 3, stride=2, padding=1), nn.GroupNorm(8, o), nn.SiLU())
+            for i, o in pairwise(channels)
+        ]
+        self.layers = nn.Sequential(nn.AvgPool2d(2), *stages, nn.Flatten(), nn.Linear(128 * 16, width))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Unit vectors whose dot product with a caption's is their likeness."""
+        return nn.functional.normalize(self.layers(images), dim=-1)
+
+
+class Matcher(nn.Module):
+    """The text encoder with its projection, the image tower, and the temperature."""
+
+    def __init__(self, text_encoder: CLIPTextModel, width: int) -> None:
+        super().__init__()
+        self.text_encoder = text_encoder
+        self.projection = nn.Linear(width, width, bias=False)
+        self.images = ImageTower(width)
+        self.log_scale = nn.Parameter(torch.tensor(2.6))
+
+    def embed_text(self, input_ids: Tensor) -> Tensor:
+        """Unit vectors (batch, width) of captions, read at their first end token."""
+        pooled = self.text_encoder(input_ids).pooler_output
+        return nn.functional.normalize(self.projection(pooled), dim=-1)
+
+    def forward(self, images: Tensor, input_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """The symmetric contrastive loss, and the share of captions that find their picture."""
+        logits = self.log_scale.exp() * self.images(images) @ self.embed_text(input_ids).T
+        truth = torch.arange(len(images))
+        loss = nn.functional.cross_entropy(logits, truth) + nn.functional.cross_entropy(logits.T, truth)
+        return loss / 2, (logits.argmax(0) == truth).float().mean()
+
+
+def new_text_encoder(tokenizer: CLIPTokenizer, width: int) -> CLIPTextModel:
+    """A CLIP text model of three layers."""
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=width,
+            intermediate_size=4 * width,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            max_position_embeddings=77,
+            hidden_act="quick_gelu",
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+
+
+def open_tokenizer(folder: Path) -> CLIPTokenizer:
+    """The vocabulary in `folder`, learnt from 20,000 captions when there is none yet."""
+    if not (folder / "vocab.json").exists():
+        rng = np.random.default_rng(5)
+        train_tokenizer((caption(sample_identity(rng), sample_content(rng), rng) for _ in range(20_000)), folder)
+    return CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), pad_token=END, model_max_length=77)
+
+
+def tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
+    """Token ids (captions, 77), cut and padded with the end token as in Stable Diffusion 1.x."""
+    encoded = tokenizer(captions, padding="max_length", truncation=True, max_length=77, return_tensors="pt")
+    ids: Tensor = encoded.input_ids
+    return ids
+
+
+def pair_batch(tokenizer: CLIPTokenizer, seed: int, count: int, size: int = 128) -> tuple[Tensor, Tensor]:
+    """Pictures (count, 3, size, size) in [-1, 1] and the token ids of a caption for each."""
+    rng = np.random.default_rng((2, seed))
+    images, captions = [], []
+    for _ in range(count):
+        identity, content = sample_identity(rng), sample_content(rng)
+        images.append(render(identity, content, sample_framing(rng), size))
+        captions.append(caption(identity, content, rng))
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float().div(127.5).sub(1), tokenize(
+        tokenizer, captions
+    )
+
+
+def train(folder: Path, config: TextConfig, report_seconds: float = 30.0) -> None:
+    """Train until `config.samples`; started again, goes on from the last checkpoint."""
+    torch.manual_seed(0)
+    tokenizer = open_tokenizer(folder / "tokenizer")
+    matcher = Matcher(new_text_encoder(tokenizer, config.width), config.width)
+    optimizer = torch.optim.AdamW(matcher.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
+    path, step = folder / "text.pt", 0
+    if state := load(path):
+        matcher.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        step = state["step"]
+    total, shown = config.samples // config.batch, time.time()
+    while step < total:
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * cosine(step / total)
+        with torch.autocast("cpu", torch.bfloat16):
+            loss, hits = matcher(*pair_batch(tokenizer, step, config.batch))
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(matcher.parameters(), 1.0)
+        optimizer.step()
+        step += 1
+        if step % config.checkpoint_steps == 0 or step == total:
+            save(path, {"network": matcher.state_dict(), "optimizer": optimizer.state_dict(), "step": step})
+        if time.time() - shown > report_seconds or step == total:
+            shown = time.time()
+            print(f"step {step}/{total} loss {loss.item():.3f} found {hits.item():.3f}", flush=True)

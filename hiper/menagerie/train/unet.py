@@ -1,0 +1,158 @@
+"""Train the denoiser of Menagerie: epsilon prediction on latents, captions dropped now and then."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import DDIMScheduler, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
+from torch import Tensor
+from transformers import CLIPTextModel
+
+from hiper.menagerie.train.checkpoint import Average, cosine, load, save
+from hiper.menagerie.train.dataset import Dataset
+from hiper.menagerie.train.workers import Worker
+
+
+@dataclass(frozen=True)
+class UnetConfig:
+    """`mixing` is the share of captions whose last `tail_tokens` rows tell of the same animal elsewhere."""
+
+    samples: int = 300_000
+    batch: int = 64
+    learning_rate: float = 8e-4
+    caption_dropout: float = 0.1
+    mixing: float = 0.0
+    tail_tokens: int = 5
+    ema: float = 0.9985
+    checkpoint_steps: int = 100
+
+
+def new_unet(width: int = 128) -> UNet2DConditionModel:
+    """10.9 M parameters for 16x16x4 latents; cross-attention at 8x8 and 4x4."""
+    return UNet2DConditionModel(
+        sample_size=16,
+        block_out_channels=(64, 128, 192),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=width,
+        attention_head_dim=4,
+        norm_num_groups=16,
+    )
+
+
+def new_scheduler() -> DDIMScheduler:
+    """Stable Diffusion's noise schedule."""
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )
+
+
+def mix_tails(embedding: Tensor, other: Tensor, share: float, tail_tokens: int) -> Tensor:
+    """For a random `share` of rows, take the last `tail_tokens` vectors from `other`; both are (batch, 77, dim)."""
+    chosen = torch.rand(len(embedding), 1, 1) < share
+    tail = torch.arange(embedding.shape[1])[None, :, None] >= embedding.shape[1] - tail_tokens
+    return torch.where(chosen & tail, other, embedding)
+
+
+def snr_weight(alphas_cumprod: Tensor, timesteps: Tensor) -> Tensor:
+    """Weight min(SNR, 5) / SNR with a floor of 0.15 (Hang et al. 2023), (batch,)."""
+    alpha = alphas_cumprod[timesteps]
+    snr = alpha / (1 - alpha)
+    weight: Tensor = (snr.clamp(max=5) / snr).clamp(min=0.15)
+    return weight
+
+
+class Denoising:
+    """The loss of one batch; holds what does not change between steps."""
+
+    def __init__(self, unet: UNet2DConditionModel, text_encoder: CLIPTextModel, empty: Tensor, scale: float) -> None:
+        self.unet, self.text_encoder, self.empty, self.scale = unet, text_encoder, empty, scale
+        self.alphas_cumprod = new_scheduler().alphas_cumprod
+
+    def loss(self, config: UnetConfig, latents: Tensor, ids: Tensor, other_ids: Tensor) -> Tensor:
+        """Weighted mean squared error of the predicted noise."""
+        latents, count = latents * self.scale, len(latents)
+        ids = torch.where(torch.rand(count, 1) < config.caption_dropout, self.empty, ids)
+        timesteps, noise = torch.randint(1000, (count,)), torch.randn_like(latents)
+        alpha = self.alphas_cumprod[timesteps].view(-1, 1, 1, 1)
+        noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
+        with torch.autocast("cpu", torch.bfloat16):
+            with torch.no_grad():
+                embedding = self.text_encoder(ids).last_hidden_state
+                if config.mixing:
+                    other = self.text_encoder(other_ids).last_hidden_state
+                    captioned = (ids != self.empty).any(1)[:, None, None]
+                    mixed = mix_tails(embedding, other, config.mixing, config.tail_tokens)
+                    embedding = torch.where(captioned, mixed, embedding)
+            noise_pred = self.unet(noisy, timesteps, embedding).sample.float()
+        errors = (noise_pred - noise).square().mean((1, 2, 3))
+        loss: Tensor = (snr_weight(self.alphas_cumprod, timesteps) * errors).mean()
+        return loss
+
+
+def train(
+    worker: Worker,
+    folder: Path,
+    config: UnetConfig,
+    data: Dataset,
+    denoising: Denoising,
+    name: str = "unet",
+    start: Path | None = None,
+    report_seconds: float = 60.0,
+) -> None:
+    """Train until `config.samples`; started again, goes on from the last checkpoint (or first from `start`)."""
+    unet = denoising.unet
+    unet.set_attn_processor(AttnProcessor())
+    optimizer = torch.optim.AdamW(unet.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
+    path, step = folder / f"{name}.pt", 0
+    average = Average(unet, config.ema)
+    if state := load(path):
+        unet.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        average.weights, average.updates, step = state["average"], state["updates"], state["step"]
+    elif start and (state := load(start)):
+        unet.load_state_dict(state["average"])
+        average = Average(unet, config.ema)
+    total, began, shown, first = config.samples // config.batch, time.time(), time.time(), step
+    recent: list[float] = []
+    batches = data.batches(config.batch // worker.count, step, worker)
+    while step < total:
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * cosine(step / total)
+        torch.manual_seed(step * worker.count + worker.rank)
+        loss = denoising.loss(config, *next(batches))
+        optimizer.zero_grad()
+        loss.backward()
+        worker.average_gradients(unet.parameters())
+        torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
+        optimizer.step()
+        step += 1
+        recent = [*recent[-199:], loss.item()]
+        if not worker.leads:
+            continue
+        average.update()
+        if step % config.checkpoint_steps == 0 or step == total:
+            save(
+                path,
+                {
+                    "network": unet.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "average": average.weights,
+                    "updates": average.updates,
+                    "step": step,
+                },
+            )
+        if time.time() - shown > report_seconds or step == total:
+            shown = time.time()
+            rate = (step - first) * config.batch / (time.time() - began)
+            print(f"step {step}/{total} loss {sum(recent) / len(recent):.4f} {rate:.0f} samples/s", flush=True)
