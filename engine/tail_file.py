@@ -17,6 +17,7 @@ from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save
 
 from engine.atomic_file import write_atomically
+from engine.capped_file import read_capped
 from engine.errors import TailError
 from engine.tail_info import TailInfo
 
@@ -49,7 +50,7 @@ def read_tail_file(path: str | Path) -> TailFile:
         TailError: there is no such file, or it is not exactly what `write_tail_file` writes.
     """
     try:
-        return _parse(_read_capped(Path(path)))
+        return _parse(read_capped(path, MAX_SIZE_BYTES))
     except (ValueError, SafetensorError) as error:
         raise TailError(f"{path} is not a tail file: {error}; make one with hiper-fit") from error
 
@@ -73,19 +74,6 @@ def write_tail_file(path: str | Path, file: TailFile) -> None:
 def tail_digest(tail: NDArray[np.float32]) -> str:
     """SHA-256 over the learned rows: names a tail whatever its file is called."""
     return hashlib.sha256(np.ascontiguousarray(tail, "<f4").tobytes()).hexdigest()
-
-
-def _read_capped(path: Path) -> bytes:
-    try:
-        if not path.is_file():
-            raise ValueError("it is a folder or device" if path.exists() else "no such file")
-        with open(path, "rb") as file:
-            data = file.read(MAX_SIZE_BYTES + 1)
-    except OSError as error:
-        raise ValueError(error.strerror) from error
-    if len(data) > MAX_SIZE_BYTES:
-        raise ValueError(f"it is larger than the {MAX_SIZE_BYTES} bytes that a tail can have")
-    return data
 
 
 def _parse(data: bytes) -> TailFile:

@@ -131,7 +131,7 @@ def test_missing_huge_and_strange_files(path: Path, tmp_path: Path) -> None:
         read_tail_file(tmp_path)
     with open(path, "wb") as file:
         file.truncate(MAX_SIZE_BYTES + 1)
-    with pytest.raises(TailError, match="larger than"):
+    with pytest.raises(TailError, match="it is larger than 4194304 bytes"):
         read_tail_file(path)
 
 
