@@ -49,7 +49,8 @@ def open_session(artifact: Path, settings: onnxruntime.SessionOptions, providers
     try:
         session = onnxruntime.InferenceSession(artifact, settings, providers=providers)
     except Exception as error:
-        raise BundleError(f"{artifact} cannot be run by ONNX Runtime: {error}; export it again") from error
+        remedy = "name another runtime, or export it again"
+        raise BundleError(f"{artifact} cannot be run by ONNX Runtime: {error}; {remedy}") from error
     if wanted not in session.get_providers():
         raise RuntimeMissingError(f"{wanted} did not start on this machine; check its driver, or name another runtime")
     return SessionNetwork(session)

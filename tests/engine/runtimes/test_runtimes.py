@@ -14,7 +14,7 @@ from engine.runtimes import RUNTIMES, Network, TensorInfo, load_network
 FLOAT = np.dtype(np.float32)
 
 
-@pytest.fixture(params=["onnxruntime"])
+@pytest.fixture(params=["onnxruntime", "openvino"])
 def network(request: pytest.FixtureRequest, doubling: Path) -> Network:
     return load_network(doubling, request.param)
 
@@ -67,7 +67,7 @@ def test_refuses_an_unknown_name(doubling: Path) -> None:
 def test_refuses_a_file_that_is_no_model(tmp_path: Path) -> None:
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"no model")
-    with pytest.raises(BundleError, match=r"broken\.onnx cannot be run by ONNX Runtime: .*; export it again$"):
+    with pytest.raises(BundleError, match=r"broken\.onnx cannot be run by ONNX Runtime: .*; name another runtime"):
         load_network(broken, "onnxruntime")
 
 
@@ -82,3 +82,11 @@ def test_a_missing_package_is_an_error_with_the_command(doubling: Path, monkeypa
     monkeypatch.delitem(sys.modules, "engine.runtimes.onnxruntime_cpu", raising=False)
     with pytest.raises(RuntimeMissingError, match=r"^the runtime onnxruntime is not here .*; pip install onnxruntime$"):
         load_network(doubling, "onnxruntime")
+
+
+@pytest.mark.parametrize("rows", [3, 5])
+def test_a_row_does_not_depend_on_its_neighbours(network: Network, rows: int) -> None:
+    arrays = _arrays(rows)
+    poisoned = {name: array.copy() for name, array in arrays.items()}
+    poisoned["a"][1:] = np.nan
+    assert (network(arrays)["out"][0] == network(poisoned)["out"][0]).all()
