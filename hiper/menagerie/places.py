@@ -60,9 +60,9 @@ def _meadow(scene: Scenery) -> None:
     scene.fill(ellipse((scene.between(0.0, 1.0), scene.horizon + 0.06), 0.55, 0.17), (0.52, 0.76, 0.40))
     scene.floor((0.47, 0.76, 0.30))
     petals: tuple[Colour, ...] = ((0.98, 0.95, 0.95), (0.98, 0.85, 0.25), (0.93, 0.40, 0.50))
-    for _ in range(9):
+    for _ in range(5):
         centre = (scene.between(0.0, 1.0), scene.between(scene.horizon + 0.06, 0.98))
-        scene.fill(disc(centre, 0.022), petals[int(scene.rng.integers(3))])
+        scene.fill(disc(centre, 0.026), petals[int(scene.rng.integers(3))])
 
 
 def _snow(scene: Scenery) -> None:
@@ -72,8 +72,8 @@ def _snow(scene: Scenery) -> None:
             y, width = scene.horizon + 0.03 - 0.09 * step, 0.12 - 0.028 * step
             scene.fill(triangle((x - width, y), (x, y - 0.16), (x + width, y)), (0.25, 0.43, 0.42))
     scene.floor((0.95, 0.97, 0.99))
-    for _ in range(14):
-        scene.fill(disc((scene.between(0, 1), scene.between(0, scene.horizon)), 0.012), (1.0, 1.0, 1.0))
+    for _ in range(6):
+        scene.fill(disc((scene.between(0, 1), scene.between(0, scene.horizon)), 0.018), (1.0, 1.0, 1.0))
 
 
 def _forest(scene: Scenery) -> None:
@@ -100,8 +100,8 @@ def _room(scene: Scenery) -> None:
 
 def _night(scene: Scenery) -> None:
     scene.sky((0.06, 0.08, 0.22), (0.18, 0.20, 0.42))
-    for _ in range(12):
-        scene.fill(disc((scene.between(0, 1), scene.between(0, scene.horizon)), 0.010), (0.95, 0.95, 0.80))
+    for _ in range(5):
+        scene.fill(disc((scene.between(0, 1), scene.between(0, scene.horizon)), 0.016), (0.95, 0.95, 0.80))
     x, y = scene.between(0.1, 0.9), scene.between(0.10, 0.20)
     scene.fill(disc((x, y), 0.08), (0.97, 0.95, 0.80))
     scene.fill(disc((x + 0.035, y - 0.015), 0.07), (0.09, 0.11, 0.27))

@@ -35,6 +35,9 @@ COATS = ("white", "cream", "yellow", "orange", "pink", "brown", "chocolate", "gr
 COLLARS = ("red", "yellow", "blue", "green", "purple", "white", "black")
 EYES = ("brown", "green", "blue", "yellow", "black")
 
+HELD_OUT_STREAM = 2303_08767
+"""The second word of a seed that training never uses."""
+
 
 @dataclass(frozen=True)
 class Identity:
@@ -134,6 +137,12 @@ def sample_framing(rng: np.random.Generator) -> Framing:
         mirrored=bool(rng.random() < 0.5),
         scenery=int(rng.integers(1 << 31)),
     )
+
+
+def held_out(index: int) -> tuple[Identity, Content, Framing]:
+    """An individual that no training ever saw, with something it does and a framing."""
+    rng = np.random.default_rng((index, HELD_OUT_STREAM))
+    return sample_identity(rng), sample_content(rng, pencil=0), sample_framing(rng)
 
 
 def _between(rng: np.random.Generator, low: float, high: float) -> float:

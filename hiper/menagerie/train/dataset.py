@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -34,13 +33,12 @@ class Dataset:
     others: Tensor
     """Captions of the same individual doing something else somewhere else."""
 
-    def batches(self, batch: int, seed: int, worker: Worker) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Endless random batches, each worker its own: latents, ids of a caption, ids of another caption."""
-        rng = torch.Generator().manual_seed(seed * 1009 + worker.rank)
-        while True:
-            rows = torch.randint(len(self.latents), (batch,), generator=rng)
-            pick = torch.randint(CAPTIONS, (2, batch), generator=rng)
-            yield self.latents[rows].float(), self.captions[rows, pick[0]].long(), self.others[rows, pick[1]].long()
+    def batch(self, count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+        """`count` random rows, the same for the same seed: latents, ids of a caption, ids of another caption."""
+        rng = torch.Generator().manual_seed(seed)
+        rows = torch.randint(len(self.latents), (count,), generator=rng)
+        pick = torch.randint(CAPTIONS, (2, count), generator=rng)
+        return self.latents[rows].float(), self.captions[rows, pick[0]].long(), self.others[rows, pick[1]].long()
 
 
 def build(worker: Worker, folder: Path, vae: AutoencoderKL, tokenizer: CLIPTokenizer, count: int) -> None:
@@ -80,7 +78,7 @@ def _shard(index: int, vae: AutoencoderKL, tokenizer: CLIPTokenizer) -> dict[str
             latents.append(vae.encode(images).latent_dist.mean.half())
     shape = (SHARD, CAPTIONS, 77)
     return {
-        "latents": torch.cat(latents),
+        "latents": torch.cat(latents).contiguous(),
         "captions": tokenize(tokenizer, captions).short().reshape(shape),
         "others": tokenize(tokenizer, others).short().reshape(shape),
     }

@@ -125,12 +125,12 @@ def train(
         average = Average(unet, config.ema)
     total, began, shown, first = config.samples // config.batch, time.time(), time.time(), step
     recent: list[float] = []
-    batches = data.batches(config.batch // worker.count, step, worker)
     while step < total:
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * cosine(step / total)
-        torch.manual_seed(step * worker.count + worker.rank)
-        loss = denoising.loss(config, *next(batches))
+        seed = step * worker.count + worker.rank
+        torch.manual_seed(seed)
+        loss = denoising.loss(config, *data.batch(config.batch // worker.count, seed))
         optimizer.zero_grad()
         loss.backward()
         worker.average_gradients(unet.parameters())
