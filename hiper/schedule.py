@@ -48,16 +48,14 @@ class NoiseSchedule:
         Raises:
             ModelError: the schedule is not one of Stable Diffusion 1.x and 2.x.
         """
-        prediction_type = config.get("prediction_type", "epsilon")
-        if prediction_type not in ("epsilon", "v_prediction"):
-            raise ModelError(
-                f"the model predicts {prediction_type!r}, supported are epsilon and v_prediction; use another"
-            )
-        alphas_cumprod = torch.cumprod(1 - _betas(config), 0)
-        if config.get("rescale_betas_zero_snr"):
-            alphas_cumprod = _without_final_signal(alphas_cumprod)
-        spacing, to_one = config.get("timestep_spacing"), config.get("set_alpha_to_one", True)
-        return NoiseSchedule(alphas_cumprod, prediction_type, spacing, to_one)
+        schedule = NoiseSchedule(
+            _alphas_cumprod(config),
+            config.get("prediction_type", "epsilon"),
+            config.get("timestep_spacing"),
+            config.get("set_alpha_to_one", True),
+        )
+        _check(schedule)
+        return schedule
 
     def timesteps(self, solver: Solver, num_inference_steps: int) -> list[int]:
         """The training timesteps that a solver visits, from noise to image, as diffusers' schedulers choose them.
@@ -83,6 +81,23 @@ def _spaced(spacing: str, total: int, points: int) -> NDArray[np.floating]:
     if spacing == "linspace":
         return np.linspace(0, total - 1, points).round()[::-1]
     return np.arange(total, 0, -total / points).round() - 1
+
+
+def _check(schedule: NoiseSchedule) -> None:
+    predicted, spacing = schedule.prediction_type, schedule.timestep_spacing
+    if predicted not in ("epsilon", "v_prediction"):
+        raise ModelError(f"the model predicts {predicted!r}, supported are epsilon and v_prediction; use another model")
+    if spacing not in (None, "leading", "linspace", "trailing"):
+        raise ModelError(f"the model's timestep_spacing is {spacing!r}, not leading, linspace or trailing; use another")
+    if predicted == "epsilon" and schedule.alphas_cumprod[-1] == 0:
+        raise ModelError(
+            "the model predicts noise from nothing but noise at its last timestep; use one that predicts v"
+        )
+
+
+def _alphas_cumprod(config: Mapping[str, Any]) -> Tensor:
+    alphas_cumprod = torch.cumprod(1 - _betas(config), 0)
+    return _without_final_signal(alphas_cumprod) if config.get("rescale_betas_zero_snr") else alphas_cumprod
 
 
 def _betas(config: Mapping[str, Any]) -> Tensor:

@@ -14,7 +14,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "stable diffusion": SCALED,
     "linear": {"beta_schedule": "linear", "steps_offset": 1},
     "trained betas": {"trained_betas": [0.001 * (1 + i / 100) for i in range(1000)], "steps_offset": 1},
-    "zero terminal SNR": {**SCALED, "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"},
+    "zero terminal SNR": {**SCALED, "rescale_betas_zero_snr": True, "prediction_type": "v_prediction"},
 }
 
 
@@ -37,13 +37,30 @@ def test_timesteps_are_those_of_diffusers(solver: Any, scheduler: Any, spacing: 
         assert ours == theirs.timesteps.tolist()
 
 
-def test_unsupported_schedules_and_step_counts() -> None:
-    with pytest.raises(ModelError, match="the model predicts 'sample', supported are epsilon and v_prediction"):
-        NoiseSchedule.from_config({"prediction_type": "sample"})
-    with pytest.raises(
-        ModelError, match="beta_schedule is 'squaredcos_cap_v2', supported are linear and scaled_linear"
-    ):
-        NoiseSchedule.from_config({"beta_schedule": "squaredcos_cap_v2"})
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (
+            {"prediction_type": "sample"},
+            "the model predicts 'sample', supported are epsilon and v_prediction; use another",
+        ),
+        (
+            {"beta_schedule": "squaredcos_cap_v2"},
+            "beta_schedule is 'squaredcos_cap_v2', supported are linear and scaled",
+        ),
+        (
+            {"timestep_spacing": "random"},
+            "timestep_spacing is 'random', not leading, linspace or trailing; use another",
+        ),
+        ({"rescale_betas_zero_snr": True}, "predicts noise from nothing but noise at its last timestep; use one that"),
+    ],
+)
+def test_unsupported_schedules(change: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ModelError, match=complaint):
+        NoiseSchedule.from_config({**SCALED, **change})
+
+
+def test_impossible_requests() -> None:
     schedule = NoiseSchedule.from_config(SCALED)
     with pytest.raises(ValueError, match="num_inference_steps is 1001; use 1 to 1000"):
         schedule.timesteps("ddim", 1001)
