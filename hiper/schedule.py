@@ -61,7 +61,7 @@ class NoiseSchedule:
         """The training timesteps that a solver visits, from noise to image, as diffusers' schedulers choose them.
 
         Raises:
-            ValueError: more steps than training timesteps, or none.
+            ValueError: more steps than there are timesteps to visit, or none.
         """
         total = self.num_train_timesteps
         if solver not in get_args(Solver):
@@ -71,7 +71,10 @@ class NoiseSchedule:
         spacing = self.timestep_spacing or ("leading" if solver == "ddim" else "linspace")
         # DPM-Solver counts the end of the trajectory among its points, unless they trail.
         points = num_inference_steps + (solver == "dpmpp_2m" and spacing != "trailing")
-        return [int(timestep) for timestep in _spaced(spacing, total, points)[:num_inference_steps]]
+        timesteps = [int(timestep) for timestep in _spaced(spacing, total, points)[:num_inference_steps]]
+        if timesteps[0] >= total or len(set(timesteps)) < num_inference_steps:
+            raise ValueError(f"num_inference_steps is {num_inference_steps}, too many for {solver}; use fewer")
+        return timesteps
 
 
 def _spaced(spacing: str, total: int, points: int) -> NDArray[np.floating]:
