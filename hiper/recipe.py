@@ -29,6 +29,8 @@ PRESETS = {
 # Its authors' advice: HiPer0/HiPer, issue 1.
 TAIL_TOKENS = {"animal": 5, "object": 5, "person": 10}
 
+_WHOLE = ("steps", "num_inference_steps")
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -38,11 +40,15 @@ class Recipe:
         learning_rate: of the preset `fast`; grows with the scale of the model's prompt embeddings.
         steps: of the preset `fast`.
         tail_strength: for edits.
+        guidance_scale: for edits.
+        num_inference_steps: for edits.
     """
 
     learning_rate: float | None = None
     steps: int | None = None
     tail_strength: float | None = None
+    guidance_scale: float | None = None
+    num_inference_steps: int | None = None
 
 
 def read_recipe(model_folder: str | Path) -> Recipe:
@@ -95,7 +101,7 @@ def _parse(data: bytes) -> Recipe:
     if not isinstance(values, dict) or not values.keys() <= known:
         raise ValueError(f"it must be an object of {', '.join(sorted(known))}")
     for name, value in values.items():
-        wanted: tuple[type, ...] = (int,) if name == "steps" else (int, float)
+        wanted: tuple[type, ...] = (int,) if name in _WHOLE else (int, float)
         if type(value) not in wanted or not 0 < value <= 1e6:
             raise ValueError(
                 f"{name} is {value!s:.40} but must be of type {wanted[-1].__name__}, above 0 and up to 1e6"

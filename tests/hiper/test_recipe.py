@@ -42,9 +42,10 @@ def test_a_recipe_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"lr": 1}', "it must be an object of learning_rate, steps, tail_strength"),
+        ('{"lr": 1}', "an object of guidance_scale, learning_rate, num_inference_steps, steps, tail_strength"),
         ("[]", "it must be an object"),
         ('{"steps": 1.5}', "steps is 1.5 but must be of type int, above 0 and up to 1e6"),
+        ('{"num_inference_steps": 0}', "num_inference_steps is 0 but must be of type int, above 0"),
         ('{"learning_rate": NaN}', "learning_rate is nan"),
         ('{"learning_rate": true}', "learning_rate is True but must be of type float"),
         (" " * 70_000, "larger than 65536 bytes"),
