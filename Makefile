@@ -1,6 +1,6 @@
 # Everything runs from a bare clone with Python 3.11 or newer; the first call of any target makes .venv.
 PYTHON ?= python3
-EXTRAS := fit,dev
+EXTRAS := fit,export,serve,dev
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
