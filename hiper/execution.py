@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -45,6 +45,11 @@ class Execution:
     channels_last: bool = False
     compile: bool = False
     cuda_graph: bool = False
+
+    def __post_init__(self) -> None:
+        for name, choices in (("dtype", get_args(Dtype)), ("attention", get_args(Attention))):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} is {getattr(self, name)!r} but must be one of {', '.join(choices)}")
 
     def autocast(self) -> torch.autocast:
         """A fresh autocast context of this precision; does nothing in fp32."""
@@ -110,15 +115,16 @@ def graphed(function: Callable[..., tuple[Tensor, ...]], *examples: Tensor) -> C
         A function of the same inputs. Its results are overwritten by its next call.
     """
     inputs = [example.clone() for example in examples]
-    aside = torch.cuda.Stream()
-    aside.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(aside):
-        for _ in range(3):  # cuDNN, cuBLAS and torch.compile choose their kernels here, which cannot be recorded
-            function(*inputs)
-    torch.cuda.current_stream().wait_stream(aside)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        outputs = function(*inputs)
+    with torch.cuda.device(inputs[0].device):
+        aside = torch.cuda.Stream()
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            for _ in range(3):  # cuDNN, cuBLAS and torch.compile choose their kernels here, which cannot be recorded
+                function(*inputs)
+        torch.cuda.current_stream().wait_stream(aside)
+        with torch.cuda.graph(graph):
+            outputs = function(*inputs)
 
     def replay(*values: Tensor) -> tuple[Tensor, ...]:
         for recorded, value in zip(inputs, values, strict=True):
@@ -149,9 +155,14 @@ def _is_cuda(device: str) -> bool:
 def _resolve_device(device: str) -> str:
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if _is_cuda(device) and not torch.cuda.is_available():
+    try:
+        wanted = torch.device(device)
+    except RuntimeError as error:
+        raise ExecutionError(f"device {device!r} is unknown; use cpu, cuda or cuda:0") from error
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if wanted.type == "cuda" and (wanted.index or 0) >= found:
         raise ExecutionError(
-            f"device {device} was asked for but torch {torch.__version__} finds no GPU; use --device cpu"
+            f"device {device} was asked for but torch {torch.__version__} finds {found or 'no'} GPU; use --device auto"
         )
     return device
 

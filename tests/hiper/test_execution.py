@@ -18,6 +18,7 @@ def machine(monkeypatch):
 
     def pretend(gpu=None, cpu=(), xformers=False):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu is not None)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: gpu)
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: dict.fromkeys(cpu, True))
         monkeypatch.setattr(execution, "has_xformers", lambda: xformers)
@@ -49,7 +50,9 @@ def test_auto_is_what_the_machine_does_best(machine, has, latent_size, device, d
 @pytest.mark.parametrize(
     ("has", "wish", "message"),
     [
-        ({}, {"device": "cuda"}, "device cuda was asked for but torch .* finds no GPU; use --device cpu"),
+        ({}, {"device": "cuda"}, "device cuda was asked for but torch .* finds no GPU; use --device auto"),
+        ({"gpu": (9, 0)}, {"device": "cuda:1"}, "device cuda:1 was asked for but torch .* finds 1 GPU"),
+        ({}, {"device": "gpu"}, "device 'gpu' is unknown; use cpu, cuda or cuda:0"),
         ({}, {"dtype": "bf16"}, "bf16 was asked for but cpu has no bf16 instructions; use --dtype fp32"),
         ({"gpu": (7, 5)}, {"device": "cuda", "dtype": "bf16"}, "bf16 was asked for but cuda has no bf16"),
         ({}, {"dtype": "fp16"}, "fp16 needs a GPU but the device is cpu; use --dtype fp32 or bf16"),
@@ -63,6 +66,13 @@ def test_what_is_asked_for_and_missing_is_an_error(machine, has, wish, message):
     machine(**has)
     with pytest.raises(ExecutionError, match=message):
         resolve(Execution(**wish))
+
+
+def test_unknown_choices_name_the_known_ones():
+    with pytest.raises(ValueError, match="dtype is 'fp8' but must be one of auto, fp32, bf16, fp16"):
+        Execution(dtype="fp8")
+    with pytest.raises(ValueError, match="attention is 'flash' but must be one of auto, xformers, sdpa, plain"):
+        Execution(attention="flash")
 
 
 def test_this_machine_agrees_with_its_kernel_about_bf16():
