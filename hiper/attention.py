@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import torch
 from PIL import Image, ImageOps
@@ -15,8 +15,6 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from hiper.sheet import contact_sheet
-
-TAIL_LABEL: Final = "tail"
 
 
 @dataclass(frozen=True, eq=False)
