@@ -11,7 +11,7 @@ export GOMP_SPINCOUNT ?= 10000
 
 venv: $(INSTALLED)
 
-$(INSTALLED): pyproject.toml constraints.txt Makefile
+$(INSTALLED): pyproject.toml constraints.txt Makefile CMakeLists.txt $(wildcard engine/native/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "$(PYTHON) is $$($(PYTHON) -V 2>&1); HiPer needs Python 3.11 or newer: make PYTHON=/path/to/python3"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
