@@ -21,7 +21,7 @@ TORCH_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.flo
 class ExecutionError(HiPerError):
     """This machine cannot run the model in the way that was asked for."""
 
-    exit_code = 8
+    exit_code = 11
 
 
 @dataclass(frozen=True)

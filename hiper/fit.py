@@ -22,7 +22,7 @@ HELD_OUT_SEED = 230308767
 class FitError(HiPerError):
     """A fit ran away from every useful tail."""
 
-    exit_code = 9
+    exit_code = 12
 
 
 @dataclass(frozen=True)
