@@ -23,9 +23,15 @@ FOLDER = Path("menagerie-training")
 
 
 @app.command("vae")
-def train_vae(folder: Folder = FOLDER, samples: Samples = 80_000, workers: Workers = 2) -> None:
+def train_vae(
+    folder: Folder = FOLDER,
+    samples: Samples = 64_000,
+    workers: Workers = 2,
+    decoder_only: Annotated[bool, typer.Option(help="Refine the decoder; latents stay as they are.")] = False,
+) -> None:
     """1. The autoencoder, 128x128x3 to 16x16x4."""
-    run_workers(partial(vae.train, folder=folder, config=vae.VaeConfig(samples=samples, batch=8 * workers)), workers)
+    config = vae.VaeConfig(samples=samples, decoder_only=decoder_only)
+    run_workers(partial(vae.train, folder=folder, config=config), workers)
 
 
 @app.command("text")
@@ -92,15 +98,7 @@ def _train_unet(worker: Worker, folder: Path, config: unet.UnetConfig, name: str
     denoising = unet.Denoising(
         unet.new_unet(), parts.trained_matcher(folder).text_encoder, empty, float(scale["latent_scale"])
     )
-    unet.train(
-        worker,
-        folder,
-        config,
-        dataset.read(folder / "shards"),
-        denoising,
-        name,
-        folder / f"{start}.pt" if start else None,
-    )
+    unet.train(worker, folder, config, dataset.read(folder / "shards"), denoising, name, start)
 
 
 if __name__ == "__main__":

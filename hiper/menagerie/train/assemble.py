@@ -19,7 +19,8 @@ from hiper.menagerie.train.vae import new_vae
 def trained_vae(folder: Path) -> AutoencoderKL:
     """The averaged autoencoder of a training folder; its `scaling_factor` is set once latents were measured."""
     vae = new_vae()
-    vae.load_state_dict(_state(folder / "vae.pt")["average"])
+    refined = folder / "vae-decoder.pt"
+    vae.load_state_dict(_state(refined if refined.exists() else folder / "vae.pt")["average"])
     scale = load(folder / "latent_scale.pt")
     if scale:
         vae.register_to_config(scaling_factor=scale["latent_scale"])
@@ -30,7 +31,7 @@ def trained_matcher(folder: Path) -> Matcher:
     """The text encoder with its image tower."""
     tokenizer = open_tokenizer(folder / "tokenizer")
     matcher = Matcher(new_text_encoder(tokenizer, 128), 128)
-    matcher.load_state_dict(_state(folder / "text.pt")["network"])
+    matcher.load_state_dict(_state(folder / "text.pt")["average"])
     return matcher.eval()
 
 
@@ -58,7 +59,7 @@ def assemble(folder: Path, target: Path, name: str) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     pipeline.to(dtype=torch.float16).save_pretrained(partial)
     if (probe := load(folder / "probe.pt")) is not None:
-        save_file({key: weight.half() for key, weight in probe["network"].items()}, partial / "probe.safetensors")
+        save_file({key: weight.half() for key, weight in probe["average"].items()}, partial / "probe.safetensors")
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 
 @dataclass
@@ -16,7 +18,7 @@ class Average:
     """An exponential moving average of a network's weights, with a warm-up from the plain mean."""
 
     network: nn.Module
-    decay: float = 0.999
+    decay: float
     updates: int = 0
 
     def __post_init__(self) -> None:
@@ -28,7 +30,21 @@ class Average:
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         for name, weight in self.network.state_dict().items():
-            self.weights[name].lerp_(weight, 1 - decay)
+            if weight.is_floating_point():
+                self.weights[name].lerp_(weight, 1 - decay)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Inside, the network has the averaged weights and is in evaluation mode."""
+        trained = {name: weight.clone() for name, weight in self.network.state_dict().items()}
+        training = self.network.training
+        self.network.load_state_dict(self.weights)
+        self.network.eval()
+        try:
+            yield
+        finally:
+            self.network.load_state_dict(trained)
+            self.network.train(training)
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -48,16 +64,3 @@ def load(path: Path) -> dict[str, Any] | None:
         return None
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return state
-
-
-def cosine(progress: float, warmup: float = 0.02) -> float:
-    """Learning-rate factor at `progress` in [0, 1]: a linear warm-up, then a cosine to 1 % of the peak."""
-    if progress < warmup:
-        return max(progress, 1e-4) / warmup
-    angle = torch.pi * min(1.0, (progress - warmup) / (1 - warmup))
-    return 0.01 + 0.99 * 0.5 * (1 + float(torch.cos(torch.tensor(angle))))
-
-
-def psnr(image: Tensor, truth: Tensor) -> float:
-    """Peak signal to noise in dB of images in [-1, 1], over all pixels together."""
-    return float(10 * torch.log10(4 / (image.float() - truth.float()).square().mean()))

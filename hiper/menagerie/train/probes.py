@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,8 @@ from torch import Tensor
 
 from hiper.menagerie.probe import CLASSES, Probe, split_outputs, true_outputs
 from hiper.menagerie.render import render
-from hiper.menagerie.train.checkpoint import cosine, load, save
+from hiper.menagerie.train.checkpoint import load, save
+from hiper.menagerie.train.loop import Plan, run
 from hiper.menagerie.world import sample_content, sample_framing, sample_identity
 
 
@@ -74,48 +74,38 @@ def accuracy(probe: Probe, batch: Batch) -> dict[str, float]:
     """The share read right, class by class."""
     reading = probe.read(to_unit(batch[0]))
     return {
-        name: float((reading.classes[name] == batch[1][:, index]).float().mean()) for index, name in enumerate(CLASSES)
+        name: round(float((reading.classes[name] == batch[1][:, index]).float().mean()), 3)
+        for index, name in enumerate(CLASSES)
     }
 
 
-def train(folder: Path, config: ProbeConfig, vae: AutoencoderKL, report_seconds: float = 30.0) -> Probe:
+def decoded_pool(path: Path, vae: AutoencoderKL, count: int) -> Batch:
+    """`count` labelled pictures that went through the autoencoder; made once and kept at `path`."""
+    if (kept := load(path)) is None:
+        pictures, classes, values = labelled_pictures(1 << 20, count)
+        kept = {"pictures": through_vae(vae, pictures), "classes": classes, "values": values}
+        save(path, kept)
+    return kept["pictures"], kept["classes"], kept["values"]
+
+
+def train(folder: Path, config: ProbeConfig, vae: AutoencoderKL) -> None:
     """Train until `config.samples`; started again, goes on from the last checkpoint."""
     torch.manual_seed(0)
-    probe, step = Probe(), 0
-    optimizer = torch.optim.AdamW(probe.parameters(), lr=config.learning_rate, weight_decay=1e-3)
-    path = folder / "probe.pt"
-    if state := load(path):
-        probe.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
-        step = state["step"]
-    pool_path = folder / "decoded.pt"
-    if (pool := load(pool_path)) is None:
-        pictures, classes, values = labelled_pictures(1 << 20, config.pool)
-        pool = {"pictures": through_vae(vae, pictures), "classes": classes, "values": values}
-        save(pool_path, pool)
-    held_out = labelled_pictures(1 << 21, 512)
-    held_decoded = (through_vae(vae, held_out[0]), *held_out[1:])
-    total, shown, from_pool = config.samples // config.batch, time.time(), int(config.batch * config.decoded)
-    while step < total:
-        for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * cosine(step / total)
-        torch.manual_seed(step)
-        fresh = labelled_pictures(step, config.batch - from_pool)
-        rows = torch.randint(config.pool, (from_pool,))
-        reused = (pool["pictures"][rows], pool["classes"][rows], pool["values"][rows])
-        pictures, classes, values = (torch.cat(pair) for pair in zip(fresh, reused, strict=True))
+    probe, from_pool = Probe(), int(config.batch * config.decoded)
+    pool = decoded_pool(folder / "decoded.pt", vae, config.pool)
+    rendered = labelled_pictures(1 << 21, 512)
+    decoded = (through_vae(vae, rendered[0]), *rendered[1:])
+
+    def loss(seed: int) -> Tensor:
+        fresh, rows = labelled_pictures(seed, config.batch - from_pool), torch.randint(config.pool, (from_pool,))
+        pictures, classes, values = (torch.cat([new, kept[rows]]) for new, kept in zip(fresh, pool, strict=True))
         with torch.autocast("cpu", torch.bfloat16):
             outputs = probe(to_unit(pictures))
-        loss = probe_loss(outputs.float(), classes, values)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        step += 1
-        if step % config.checkpoint_steps == 0 or step == total:
-            save(path, {"network": probe.state_dict(), "optimizer": optimizer.state_dict(), "step": step})
-        if time.time() - shown > report_seconds or step == total:
-            shown = time.time()
-            for kind, batch in (("rendered", held_out), ("decoded", held_decoded)):
-                shares = " ".join(f"{name} {share:.3f}" for name, share in accuracy(probe, batch).items())
-                print(f"step {step}/{total} loss {loss.item():.3f} {kind}: {shares}", flush=True)
-    return probe
+        return probe_loss(outputs.float(), classes, values)
+
+    def report() -> str:
+        shares = {"rendered": accuracy(probe, rendered), "decoded": accuracy(probe, decoded)}
+        return "\n".join(f"{kind}: {share}" for kind, share in shares.items())
+
+    plan = Plan(config.samples // config.batch, config.learning_rate, checkpoint_steps=config.checkpoint_steps)
+    run(probe, loss, plan, folder / "probe.pt", report=report)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +14,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from hiper.menagerie.captions import caption
 from hiper.menagerie.render import render
 from hiper.menagerie.tokenizer import END, train_tokenizer
-from hiper.menagerie.train.checkpoint import cosine, load, save
+from hiper.menagerie.train.loop import Plan, run
 from hiper.menagerie.world import sample_content, sample_framing, sample_identity
 
 
@@ -116,30 +115,24 @@ def pair_batch(tokenizer: CLIPTokenizer, seed: int, count: int, size: int = 128)
     )
 
 
-def train(folder: Path, config: TextConfig, report_seconds: float = 30.0) -> None:
+def train(folder: Path, config: TextConfig) -> None:
     """Train until `config.samples`; started again, goes on from the last checkpoint."""
     torch.manual_seed(0)
     tokenizer = open_tokenizer(folder / "tokenizer")
     matcher = Matcher(new_text_encoder(tokenizer, config.width), config.width)
-    optimizer = torch.optim.AdamW(matcher.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
-    path, step = folder / "text.pt", 0
-    if state := load(path):
-        matcher.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
-        step = state["step"]
-    total, shown = config.samples // config.batch, time.time()
-    while step < total:
-        for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * cosine(step / total)
+    found: list[float] = []
+
+    def loss(seed: int) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16):
-            loss, hits = matcher(*pair_batch(tokenizer, step, config.batch))
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(matcher.parameters(), 1.0)
-        optimizer.step()
-        step += 1
-        if step % config.checkpoint_steps == 0 or step == total:
-            save(path, {"network": matcher.state_dict(), "optimizer": optimizer.state_dict(), "step": step})
-        if time.time() - shown > report_seconds or step == total:
-            shown = time.time()
-            print(f"step {step}/{total} loss {loss.item():.3f} found {hits.item():.3f}", flush=True)
+            value: Tensor
+            value, hits = matcher(*pair_batch(tokenizer, seed, config.batch))
+        found[:] = [*found[-9:], float(hits)]
+        return value
+
+    run(
+        matcher,
+        loss,
+        Plan(config.samples // config.batch, config.learning_rate, 0.99, config.checkpoint_steps),
+        folder / "text.pt",
+        report=lambda: f"{sum(found) / len(found):.0%} of captions find their picture among {config.batch}",
+    )

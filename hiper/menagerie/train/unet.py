@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +11,8 @@ from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 from transformers import CLIPTextModel
 
-from hiper.menagerie.train.checkpoint import Average, cosine, load, save
 from hiper.menagerie.train.dataset import Dataset
+from hiper.menagerie.train.loop import Plan, run
 from hiper.menagerie.train.workers import Worker
 
 
@@ -27,7 +26,7 @@ class UnetConfig:
     caption_dropout: float = 0.1
     mixing: float = 0.0
     tail_tokens: int = 5
-    ema: float = 0.9985
+    average_decay: float = 0.9985
     checkpoint_steps: int = 100
 
 
@@ -107,52 +106,16 @@ def train(
     data: Dataset,
     denoising: Denoising,
     name: str = "unet",
-    start: Path | None = None,
-    report_seconds: float = 60.0,
+    start: str = "",
 ) -> None:
     """Train until `config.samples`; started again, goes on from the last checkpoint (or first from `start`)."""
-    unet = denoising.unet
-    unet.set_attn_processor(AttnProcessor())
-    optimizer = torch.optim.AdamW(unet.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
-    path, step = folder / f"{name}.pt", 0
-    average = Average(unet, config.ema)
-    if state := load(path):
-        unet.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
-        average.weights, average.updates, step = state["average"], state["updates"], state["step"]
-    elif start and (state := load(start)):
-        unet.load_state_dict(state["average"])
-        average = Average(unet, config.ema)
-    total, began, shown, first = config.samples // config.batch, time.time(), time.time(), step
-    recent: list[float] = []
-    while step < total:
-        for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * cosine(step / total)
-        seed = step * worker.count + worker.rank
-        torch.manual_seed(seed)
-        loss = denoising.loss(config, *data.batch(config.batch // worker.count, seed))
-        optimizer.zero_grad()
-        loss.backward()
-        worker.average_gradients(unet.parameters())
-        torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
-        optimizer.step()
-        step += 1
-        recent = [*recent[-199:], loss.item()]
-        if not worker.leads:
-            continue
-        average.update()
-        if step % config.checkpoint_steps == 0 or step == total:
-            save(
-                path,
-                {
-                    "network": unet.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "average": average.weights,
-                    "updates": average.updates,
-                    "step": step,
-                },
-            )
-        if time.time() - shown > report_seconds or step == total:
-            shown = time.time()
-            rate = (step - first) * config.batch / (time.time() - began)
-            print(f"step {step}/{total} loss {sum(recent) / len(recent):.4f} {rate:.0f} samples/s", flush=True)
+    denoising.unet.set_attn_processor(AttnProcessor())
+    share = config.batch // worker.count
+    run(
+        denoising.unet,
+        lambda seed: denoising.loss(config, *data.batch(share, seed)),
+        Plan(config.samples // config.batch, config.learning_rate, config.average_decay, config.checkpoint_steps),
+        folder / f"{name}.pt",
+        worker=worker,
+        start=folder / f"{start}.pt" if start else None,
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from hiper.menagerie.render import render
-from hiper.menagerie.train.checkpoint import Average, cosine, load, psnr, save
+from hiper.menagerie.train.loop import Plan, run
 from hiper.menagerie.train.workers import Worker
 from hiper.menagerie.world import sample_content, sample_framing, sample_identity
 
@@ -22,14 +21,15 @@ HELD_OUT = 1_000_000_007
 
 @dataclass(frozen=True)
 class VaeConfig:
-    """128-pixel pictures to 16x16x4 latents. `samples` sets the length of the learning-rate schedule."""
+    """128-pixel pictures to 16x16x4 latents; `decoder_only` refines the decoder and leaves the latents as they are."""
 
-    samples: int = 80_000
-    batch: int = 8
+    samples: int = 64_000
+    batch: int = 16
     learning_rate: float = 2e-3
     kl_weight: float = 2e-4
     size: int = 128
     checkpoint_steps: int = 250
+    decoder_only: bool = False
 
 
 def new_vae() -> AutoencoderKL:
@@ -53,7 +53,7 @@ def picture_batch(seed: int, count: int, size: int) -> Tensor:
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float().div(127.5).sub(1)
 
 
-def vae_loss(vae: AutoencoderKL, images: Tensor, kl_weight: float) -> tuple[Tensor, Tensor]:
+def vae_loss(vae: AutoencoderKL, images: Tensor, kl_weight: float) -> Tensor:
     """Reconstruction (absolute and squared) plus a weak pull of the latents to a unit normal."""
     with torch.autocast("cpu", torch.bfloat16):
         posterior = vae.encode(images).latent_dist
@@ -64,67 +64,46 @@ def vae_loss(vae: AutoencoderKL, images: Tensor, kl_weight: float) -> tuple[Tens
     coarse = torch.nn.functional.avg_pool2d(difference, 8)
     kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
     reconstruction = difference.abs().mean() + 2 * difference.square().mean() + coarse.abs().mean()
-    return reconstruction + kl_weight * kl, kl.detach()
+    loss: Tensor = reconstruction + kl_weight * kl
+    return loss
+
+
+def psnr(images: Tensor, truth: Tensor) -> float:
+    """Peak signal to noise in dB of images in [-1, 1], over all pixels together."""
+    return float(10 * torch.log10(4 / (images.float() - truth.float()).square().mean()))
 
 
 @torch.no_grad()
-def evaluate(vae: AutoencoderKL, weights: dict[str, Tensor], sheet: Path, size: int) -> float:
-    """PSNR in dB on 64 held-out pictures; writes a sheet of pairs."""
-    trained = {name: weight.clone() for name, weight in vae.state_dict().items()}
-    vae.load_state_dict(weights)
-    images = picture_batch(HELD_OUT, 64, size)
+def reconstruct(vae: AutoencoderKL, images: Tensor) -> Tensor:
+    """Images (batch, 3, H, W) in [-1, 1] there and back, as the sampler would decode them."""
     with torch.autocast("cpu", torch.bfloat16):
-        decoded = vae.decode(vae.encode(images).latent_dist.mean).sample.float().clamp(-1, 1)
-    vae.load_state_dict(trained)
-    rows = torch.cat([images[:24].reshape(3, 8, 3, size, size), decoded[:24].reshape(3, 8, 3, size, size)], 1)
-    grid = rows.reshape(6, 8, 3, size, size).permute(0, 3, 1, 4, 2).reshape(6 * size, 8 * size, 3)
+        decoded: Tensor = vae.decode(vae.encode(images).latent_dist.mean).sample
+    return decoded.float().clamp(-1, 1)
+
+
+def quality(vae: AutoencoderKL, sheet: Path, size: int) -> str:
+    """PSNR on 64 held-out pictures; writes a sheet of pairs."""
+    images = picture_batch(HELD_OUT, 64, size)
+    decoded = reconstruct(vae, images)
+    rows = torch.stack([images[:24].unflatten(0, (3, 8)), decoded[:24].unflatten(0, (3, 8))], 1)
+    grid = rows.flatten(0, 1).permute(0, 3, 1, 4, 2).reshape(6 * size, 8 * size, 3)
     Image.fromarray(((grid + 1) * 127.5).round().byte().numpy()).save(sheet)
-    return psnr(decoded, images)
+    return f"{psnr(decoded, images):.2f} dB"
 
 
-def train(worker: Worker, folder: Path, config: VaeConfig, report_seconds: float = 60.0) -> None:
+def train(worker: Worker, folder: Path, config: VaeConfig) -> None:
     """Train until `config.samples`; started again, goes on from the last checkpoint."""
     torch.manual_seed(0)
-    vae = new_vae()
-    average = Average(vae)
-    optimizer = torch.optim.AdamW(vae.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4)
-    path, step = folder / "vae.pt", 0
-    if state := load(path):
-        vae.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
-        average.weights, average.updates, step = state["average"], state["updates"], state["step"]
-    total, started, shown, first = config.samples // config.batch, time.time(), time.time(), step
-    while step < total:
-        for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * cosine(step / total)
-        seed, share = step * worker.count + worker.rank, config.batch // worker.count
-        torch.manual_seed(seed)
-        loss, kl = vae_loss(vae, picture_batch(seed, share, config.size), config.kl_weight)
-        optimizer.zero_grad()
-        loss.backward()
-        worker.average_gradients(vae.parameters())
-        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
-        optimizer.step()
-        average.update()
-        step += 1
-        if not worker.leads:
-            continue
-        if step % config.checkpoint_steps == 0 or step == total:
-            save(
-                path,
-                {
-                    "network": vae.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "average": average.weights,
-                    "updates": average.updates,
-                    "step": step,
-                },
-            )
-        if time.time() - shown > report_seconds or step == total:
-            shown = time.time()
-            rate = (step - first) * config.batch / (time.time() - started)
-            db = evaluate(vae, average.weights, folder / "vae.png", config.size)
-            print(
-                f"step {step}/{total} loss {loss.item():.4f} kl {kl.item():.2f} {rate:.1f} img/s {db:.2f} dB",
-                flush=True,
-            )
+    vae, share = new_vae(), config.batch // worker.count
+    if config.decoder_only:
+        vae.encoder.requires_grad_(False)
+        vae.quant_conv.requires_grad_(False)
+    run(
+        vae,
+        lambda seed: vae_loss(vae, picture_batch(seed, share, config.size), config.kl_weight),
+        Plan(config.samples // config.batch, config.learning_rate, checkpoint_steps=config.checkpoint_steps),
+        folder / ("vae-decoder.pt" if config.decoder_only else "vae.pt"),
+        worker=worker,
+        start=folder / "vae.pt" if config.decoder_only else None,
+        report=lambda: quality(vae, folder / "vae.png", config.size),
+    )
