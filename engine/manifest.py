@@ -122,6 +122,15 @@ class ScheduleRecord:
 
 
 @dataclass(frozen=True)
+class EditDefaults:
+    """What the model recommends for edits; None where it says nothing."""
+
+    guidance_scale: float | None = None
+    num_inference_steps: int | None = None
+    tail_strength: float | None = None
+
+
+@dataclass(frozen=True)
 class Manifest:
     """The content of manifest.json.
 
@@ -138,6 +147,7 @@ class Manifest:
         vae_factor: pixels per latent along a side.
         latent_scale: brings latents to unit variance; the decoder divides by it, the encoder multiplies.
         schedule: the diffusion the model was trained with.
+        edit_defaults: what the model recommends.
         tokenizer: a tokenizer.json that pads to `max_tokens` and cuts nothing off.
         networks: by name, see `NETWORKS`.
         plans: none, until TensorRT builds some.
@@ -157,6 +167,7 @@ class Manifest:
     vae_factor: int
     latent_scale: float
     schedule: ScheduleRecord
+    edit_defaults: EditDefaults
     tokenizer: FileRecord
     networks: Mapping[str, Artifact]
     plans: tuple[Plan, ...]

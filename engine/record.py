@@ -60,7 +60,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
 
 
 def _scalar(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
-    if kinds == (float,) and type(value) is int and abs(value) < 2**53:
+    if float in kinds and type(value) is int and abs(value) < 2**53:
         value = float(value)
     if type(value) not in kinds or (isinstance(value, float) and not math.isfinite(value)):
         names = " or ".join(getattr(kind, "__name__", "an object") for kind in kinds)

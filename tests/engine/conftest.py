@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from engine import record
 from engine.bundle_files import MANIFEST_NAME
-from engine.manifest import FORMAT, Artifact, FileRecord, Manifest, ScheduleRecord, TensorRecord
+from engine.manifest import FORMAT, Artifact, EditDefaults, FileRecord, Manifest, ScheduleRecord, TensorRecord
 
 DIM, TOKENS, SIDE = 8, 77, 4
 LATENTS = ("rows", 4, SIDE, SIDE)
@@ -52,6 +52,7 @@ def write_toy_bundle(folder: Path) -> Manifest:
         vae_factor=8,
         latent_scale=1.0,
         schedule=_schedule(),
+        edit_defaults=EditDefaults(guidance_scale=3.0),
         tokenizer=_tokenizer(folder),
         networks={name: build(folder) for name, build in _NETWORKS.items()},
         plans=(),
