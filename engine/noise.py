@@ -29,11 +29,16 @@ def unit_noise(shape: Sequence[int], seed: int) -> NDArray[np.float32]:
     Raises:
         ValueError: the seed is out of range.
     """
-    if not 0 <= seed <= MAX_SEED:
-        raise ValueError(f"seed is {seed}; use 0 to {MAX_SEED}")
+    check_seed(seed)
     size = math.prod(shape)
     generator = np.random.RandomState(seed & 0xFFFFFFFF)
     return (_short(generator, size) if size < _BLOCK else _long(generator, size)).reshape(shape)
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a seed that is out of range (ValueError)."""
+    if not 0 <= seed <= MAX_SEED:
+        raise ValueError(f"seed is {seed}; use 0 to {MAX_SEED}")
 
 
 def _long(generator: np.random.RandomState, size: int) -> NDArray[np.float32]:

@@ -4,19 +4,17 @@ A row is one evaluation of the UNet. A guided step of an edit takes two rows, an
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
 from engine.row_kernels import NONE, ROW_STEP, Floats, RowArrays, advance, native_status
+from engine.runtimes.buckets import BUCKETS
 from engine.schedule import StepTable
 
-__all__ = ["BUCKETS", "RowBatch", "RowEdit", "native_status"]
-
-# The UNet is called with one of these numbers of rows, the least that holds them: runtimes compile each shape.
-BUCKETS: Final = (1, 2, 4, 8, 16, 32)
+__all__ = ["RowBatch", "RowEdit", "TakesRows", "fit", "native_status"]
 
 
 @dataclass(eq=False)
@@ -58,6 +56,27 @@ class RowEdit:
         return 1 + self.guided
 
 
+class TakesRows(Protocol):
+    """What competes for the rows of a call."""
+
+    @property
+    def rows(self) -> int:
+        """How many rows it takes."""
+
+
+Taker = TypeVar("Taker", bound=TakesRows)
+
+
+def fit(takers: Iterable[Taker], max_rows: int) -> list[Taker]:
+    """Pick in the given order whatever still finds room."""
+    fitting: list[Taker] = []
+    for taker in takers:
+        if taker.rows <= max_rows:
+            fitting.append(taker)
+            max_rows -= taker.rows
+    return fitting
+
+
 class _Place(NamedTuple):
     """Where a step of an edit is in a call."""
 
@@ -77,7 +96,8 @@ class RowBatch:
     Args:
         latent_shape: of one edit, (4, h, w).
         prompt_shape: (77, dim).
-        max_rows: of one call; one of BUCKETS.
+        buckets: the UNet is called with one of these numbers of rows, the least that holds them. Numbers that runtimes
+            round differently for different shapes become the same in any company if there is but one.
         max_edits: how many can be under way.
     """
 
@@ -85,13 +105,14 @@ class RowBatch:
         self,
         latent_shape: tuple[int, int, int],
         prompt_shape: tuple[int, int],
-        max_rows: int = BUCKETS[-1],
+        buckets: Sequence[int] = BUCKETS,
         max_edits: int = 64,
     ) -> None:
-        if max_rows not in BUCKETS:
-            raise ValueError(f"max_rows is {max_rows}; use one of {', '.join(map(str, BUCKETS))}")
+        if list(buckets) != sorted(set(buckets)) or min(buckets, default=0) < 1 or buckets[-1] < 2:
+            raise ValueError(f"buckets are {[*buckets]}; use growing numbers, and room for the 2 rows of a guided edit")
         size = math.prod(latent_shape)
-        self.max_rows = max_rows
+        self.max_rows = max_rows = buckets[-1]
+        self._buckets = (0, *buckets)
         self._latent_shape = latent_shape
         self._arrays = RowArrays(
             sample=np.zeros((max_rows, size), np.float32),
@@ -119,8 +140,9 @@ class RowBatch:
 
     def leave(self, edit: RowEdit) -> None:
         """Give an edit up, finished or not; what a call under way answers it is ignored."""
-        self._free_slots.append(self._slots.pop(edit))
-        self._places.pop(edit, None)
+        if edit in self._slots:
+            self._free_slots.append(self._slots.pop(edit))
+            self._places.pop(edit, None)
 
     def turn(self, out_sample: Floats | None, edits: Iterable[RowEdit]) -> dict[str, Floats]:
         """Let the last call's edits take their step, and give rows to those of the next call.
@@ -189,7 +211,7 @@ class RowBatch:
             if embedding is not self._embeddings[row]:
                 self._fill(row, embedding)
         taken = sum(embedding is not None for embedding in wanted)
-        bucket = next(size for size in (0, *BUCKETS) if size >= taken)
+        bucket = next(size for size in self._buckets if size >= taken)
         return {
             "sample": self._arrays.sample[:bucket].reshape(bucket, *self._latent_shape),
             "timestep": self._arrays.timestep[:bucket],

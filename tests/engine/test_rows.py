@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.rows import BUCKETS, RowBatch, RowEdit
+from engine.rows import RowBatch, RowEdit, fit
 from engine.schedule import NoiseSchedule, Solver, step_table
 
 LATENTS, PROMPT = (4, 2, 3), (7, 5)
@@ -70,7 +70,7 @@ def mixture() -> list[RowEdit]:
 
 def test_a_mixture_equals_every_edit_alone() -> None:
     edits = mixture()
-    for ours, one in zip(run_together(RowBatch(LATENTS, PROMPT, 16), edits), edits, strict=True):
+    for ours, one in zip(run_together(RowBatch(LATENTS, PROMPT), edits), edits, strict=True):
         np.testing.assert_array_equal(ours, alone(one))
 
 
@@ -78,7 +78,12 @@ def test_a_mixture_equals_every_edit_alone() -> None:
 def test_joining_leaving_and_pausing_at_any_step_changes_nothing(seed: int) -> None:
     """Every turn, a random choice of the edits gets rows; some are given up and others take their slots."""
     random = np.random.default_rng(seed)
-    batch, waiting, under_way, finished = RowBatch(LATENTS, PROMPT, 8, max_edits=4), mixture() + mixture(), [], 0
+    batch, waiting, under_way, finished = (
+        RowBatch(LATENTS, PROMPT, [1, 2, 4, 8], max_edits=4),
+        mixture() + mixture(),
+        [],
+        0,
+    )
     out_sample = None
     while waiting or under_way:
         while waiting and len(under_way) < 4:
@@ -100,14 +105,14 @@ def test_joining_leaving_and_pausing_at_any_step_changes_nothing(seed: int) -> N
 def test_a_poisoned_edit_spoils_only_itself() -> None:
     edits, poisoned = mixture(), edit(9, steps=9)
     poisoned.cond[-1] = np.nan
-    *clean, spoiled = run_together(RowBatch(LATENTS, PROMPT, 16), [*edits, poisoned])
+    *clean, spoiled = run_together(RowBatch(LATENTS, PROMPT), [*edits, poisoned])
     assert np.isnan(spoiled).all()
     for ours, one in zip(clean, edits, strict=True):
         np.testing.assert_array_equal(ours, alone(one))
 
 
 def test_rows_and_buckets() -> None:
-    batch = RowBatch(LATENTS, PROMPT, 8)
+    batch = RowBatch(LATENTS, PROMPT)
     edits = [edit(seed, steps=4, scale=scale) for seed, scale in enumerate([2.0, 1.0, 2.0])]
     for one in edits:
         batch.join(one)
@@ -128,8 +133,20 @@ def test_rows_and_buckets() -> None:
     assert len(inputs["sample"]) == 0
 
 
+def test_fit_picks_in_order_whatever_finds_room() -> None:
+    edits = [edit(seed, scale=scale) for seed, scale in enumerate([2.0, 1.0, 2.0, 1.0, 1.0])]
+    assert fit(edits, 4) == [edits[0], edits[1], edits[3]]
+    assert fit(edits, 0) == []
+
+
+def test_one_bucket_gives_every_call_its_shape() -> None:
+    batch, one = RowBatch(LATENTS, PROMPT, [8]), edit(0)
+    batch.join(one)
+    assert len(batch.turn(None, [one])["sample"]) == 8
+
+
 def test_vacated_rows_hold_nothing_of_the_edit_that_left() -> None:
-    batch, stays, leaves = RowBatch(LATENTS, PROMPT, 4), edit(0, scale=1.0), edit(1)
+    batch, stays, leaves = RowBatch(LATENTS, PROMPT), edit(0, scale=1.0), edit(1)
     for one in (stays, leaves):
         batch.join(one)
     answer = unet(**batch.turn(None, [stays, leaves]))
@@ -142,7 +159,7 @@ def test_vacated_rows_hold_nothing_of_the_edit_that_left() -> None:
 
 
 def test_the_estimate_of_the_clean_latents_follows_each_step() -> None:
-    batch, one = RowBatch(LATENTS, PROMPT, 2), edit(0, steps=2, scale=1.0)
+    batch, one = RowBatch(LATENTS, PROMPT), edit(0, steps=2, scale=1.0)
     batch.join(one)
     assert not batch.x0(one).any()
     inputs = batch.turn(None, [one])
@@ -153,7 +170,7 @@ def test_the_estimate_of_the_clean_latents_follows_each_step() -> None:
 
 
 def test_too_much_is_refused() -> None:
-    batch = RowBatch(LATENTS, PROMPT, 2, max_edits=2)
+    batch = RowBatch(LATENTS, PROMPT, [2], max_edits=2)
     edits = [edit(0), edit(1)]
     for one in edits:
         batch.join(one)
@@ -161,5 +178,6 @@ def test_too_much_is_refused() -> None:
         batch.join(edit(2))
     with pytest.raises(ValueError, match="the edits take 4 rows but a call has at most 2; leave some out"):
         batch.turn(None, edits)
-    with pytest.raises(ValueError, match=rf"max_rows is 3; use one of {', '.join(map(str, BUCKETS))}"):
-        RowBatch(LATENTS, PROMPT, 3)
+    for buckets in ([4, 2], [0, 2], [1], []):
+        with pytest.raises(ValueError, match=r"buckets are \[.*\]; use growing numbers, and room for the 2 rows"):
+            RowBatch(LATENTS, PROMPT, buckets)
