@@ -7,6 +7,12 @@ class HiPerError(Exception):
     exit_code = 1
 
 
+class PromptError(HiPerError):
+    """A prompt is empty or longer than the rows before the tail."""
+
+    exit_code = 4
+
+
 class TailError(HiPerError):
     """A tail cannot be read, or does not fit the model it is used with."""
 
@@ -29,3 +35,9 @@ class RuntimeMissingError(HiPerError):
     """A runtime was asked for that is not installed, or whose hardware is not here."""
 
     exit_code = 9
+
+
+class EditError(HiPerError):
+    """An edit ended without a picture: its numbers became infinite."""
+
+    exit_code = 13

@@ -1,6 +1,6 @@
 """The errors of the method; `engine.errors` holds those that engine shares, exit codes are distinct over both."""
 
-from engine.errors import HiPerError, OutputError, TailError
+from engine.errors import HiPerError, OutputError, PromptError, TailError
 
 __all__ = ["HiPerError", "ImageError", "ModelError", "OutputError", "PromptError", "TailError"]
 
@@ -9,12 +9,6 @@ class ImageError(HiPerError):
     """A file is no image, or one that cannot be used as it is."""
 
     exit_code = 3
-
-
-class PromptError(HiPerError):
-    """A prompt is empty or longer than the rows before the tail."""
-
-    exit_code = 4
 
 
 class ModelError(HiPerError):
