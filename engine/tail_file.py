@@ -68,7 +68,9 @@ def write_tail_file(path: str | Path, file: TailFile) -> None:
         _check_tensors(file.tail, file.tail_init)
     except ValueError as error:
         raise TailError(f"cannot write {path}: {error}") from error
-    write_atomically(path, save({"tail": file.tail, "tail_init": file.tail_init}, metadata=_metadata(file)))
+    # safetensors writes the memory of an array as it lies, whatever its strides say.
+    tensors = {"tail": np.ascontiguousarray(file.tail), "tail_init": np.ascontiguousarray(file.tail_init)}
+    write_atomically(path, save(tensors, metadata=_metadata(file)))
 
 
 def tail_digest(tail: NDArray[np.float32]) -> str:

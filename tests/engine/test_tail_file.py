@@ -76,6 +76,13 @@ def test_round_trip(path: Path) -> None:
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 
+def test_rows_that_lie_scattered_in_memory(path: Path) -> None:
+    write_tail_file(path, TailFile(np.asfortranarray(TAIL), TAIL[::-1], INFO))
+    file = read_tail_file(path)
+    np.testing.assert_array_equal(file.tail, TAIL)
+    np.testing.assert_array_equal(file.tail_init, TAIL[::-1])
+
+
 def test_a_tail_of_five_rows_is_small(path: Path) -> None:
     rows = np.ones((5, 768), np.float32)
     write_tail_file(path, TailFile(rows, rows, INFO))
