@@ -87,7 +87,8 @@ def _check_kind(folder: Path) -> None:
     unet = read_config(folder, "unet/config.json")
     if unet.get("in_channels", 4) != 4 or unet.get("time_cond_proj_dim") or unet.get("addition_embed_type"):
         raise ModelError(f"{folder} has a UNet for inpainting, instructions or distilled guidance; {SUPPORTED}")
-    wanted, found = unet.get("cross_attention_dim"), read_config(folder, "text_encoder/config.json").get("hidden_size")
+    wanted = unet.get("cross_attention_dim")
+    found = read_config(folder, "text_encoder/config.json").get("hidden_size", 512)  # transformers omits its defaults
     if wanted != found:
         raise ModelError(f"{folder} has a UNet for text {wanted} wide but a text encoder {found} wide; {SUPPORTED}")
 
@@ -112,7 +113,7 @@ def _download(model_id: str, patterns: list[str]) -> Path:
     try:
         return Path(snapshot_download(model_id, allow_patterns=patterns))
     except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).strip().split("\n")[0]
         raise ModelError(
             f"{model_id} is neither a folder nor a model that the hub hands out ({reason}); name another, or try again"
         ) from error
