@@ -1,0 +1,61 @@
+"""Whether a bundle can do what is asked of it, and with which settings; needs no network, and any thread may ask."""
+
+from dataclasses import replace
+from typing import NamedTuple, TypeVar
+
+from engine.edit_request import CheckedEdit, EditRequest
+from engine.errors import PromptError
+from engine.manifest import Manifest
+from engine.noise import check_seed
+from engine.prompt_encoder import PromptEncoder
+from engine.schedule import NoiseSchedule, step_table
+from engine.tail_check import check_tail
+
+Value = TypeVar("Value")
+
+
+class _TailModel(NamedTuple):
+    """A bundle's model, as `check_tail` wants to see it."""
+
+    model_id: str
+    digest: str
+    family: str
+    dim: int
+    clip_skip: int
+
+
+def check_request(
+    request: EditRequest, manifest: Manifest, schedule: NoiseSchedule, prompts: PromptEncoder
+) -> CheckedEdit:
+    """Fill in what tail and model recommend, and refuse what cannot be done.
+
+    Raises:
+        PromptError: a prompt is empty or too long.
+        TailError: the tail is for another model.
+        ValueError: a number is out of its range.
+    """
+    if not request.target_prompt.strip():
+        raise PromptError("prompt is empty but must say what is to be seen; write a few words, like 'a standing dog'")
+    tail = request.tail
+    if tail is not None:
+        model = _TailModel(manifest.model_id, manifest.model_digest, manifest.family, manifest.dim, manifest.clip_skip)
+        check_tail(tail.info, tail.tail.shape[1], model)
+    prompts.check(request.target_prompt, 0 if tail is None else len(tail.tail))
+    prompts.check(request.negative_prompt, 0)
+    check_seed(request.seed)
+    return _complete(request, manifest, schedule)
+
+
+def _complete(request: EditRequest, manifest: Manifest, schedule: NoiseSchedule) -> CheckedEdit:
+    tail, defaults = request.tail, manifest.edit_defaults
+    suggested = defaults.tail_strength if tail is None else tail.info.tail_strength
+    strength = _first(request.tail_strength, suggested, 0.8)
+    scale = _first(request.guidance_scale, defaults.guidance_scale, 7.5)
+    steps = _first(request.num_inference_steps, defaults.num_inference_steps, 50)
+    complete = replace(request, tail_strength=strength, guidance_scale=scale, num_inference_steps=steps)
+    return CheckedEdit(complete, step_table(schedule, request.solver, steps), strength, scale)
+
+
+def _first(*values: Value | None) -> Value:
+    """The first that is not None."""
+    return next(value for value in values if value is not None)
