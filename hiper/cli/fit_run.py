@@ -1,0 +1,170 @@
+"""What `hiper-fit` does once its options are understood."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from hiper.analysis import comparison
+from hiper.cli.console import print_results, say
+from hiper.cli.loading import describe, load_hiper
+from hiper.cli.names import snapshots_path, subject_stem, tail_path
+from hiper.cli.options import Crop, Preset, Running, Subject
+from hiper.cli.output_folder import OutputFolder
+from hiper.cli.pictures import BATCH_SIZE, batch_count, save_edits
+from hiper.cli.progress import edit_progress, fit_progress
+from hiper.edit import choose_edit_config
+from hiper.errors import OutputError
+from hiper.fit import FitConfig
+from hiper.images import load_image, save_png
+from hiper.loss_curve import loss_curve
+from hiper.pipeline import HiPer
+from hiper.prompts import check_prompts
+from hiper.recipe import choose_config
+from hiper.snapshot_file import Snapshots, read_snapshots
+from hiper.tail import Tail, load, save
+
+SNAPSHOTS_EVERY = 10
+
+
+@dataclass(frozen=True)
+class FitRun:
+    """One call of `hiper-fit`; the fields are its options, `changes` those that replace fields of the FitConfig."""
+
+    images: Sequence[Path]
+    prompt: str
+    output: Path
+    model: str
+    running: Running
+    edits: Sequence[str]
+    sheet: bool
+    preset: Preset
+    subject: Subject
+    crop: Crop
+    changes: Mapping[str, Any]
+    warm_start: Path | None
+    snapshots_every: int | None
+    resume: bool
+    overwrite: bool
+    text: bool
+    as_json: bool
+
+    def run(self) -> None:
+        """Fit, save the tail, then make the edits: whatever ends the command early leaves what was finished."""
+        pictures = [load_image(path).picture for path in self.images]
+        init = None if self.warm_start is None else load(self.warm_start)
+        with OutputFolder(self.output) as folder:
+            self._make_way()
+            hiper = load_hiper(self.model, self.running)
+            config = self._config(hiper)
+            tail, facts = self._fit(hiper, config, init, folder)
+            facts |= self._edit_or_stop(hiper, tail, pictures[0], folder)
+        paths = [facts["tail"], *(edit["path"] for edit in facts["edits"]), facts["sheet"]]
+        print_results([path for path in paths if path], describe(hiper) | facts, self.as_json)
+
+    @property
+    def _tail_path(self) -> Path:
+        return tail_path(self.output, self.images[0].stem)
+
+    @property
+    def _snapshots_path(self) -> Path:
+        return snapshots_path(self._tail_path)
+
+    def _make_way(self) -> None:
+        if self._tail_path.exists() and not self.overwrite:
+            raise OutputError(f"{self._tail_path} exists; add --overwrite to replace it, or name another folder")
+        if self.overwrite and not self.resume:
+            self._snapshots_path.unlink(missing_ok=True)
+
+    def _config(self, hiper: HiPer) -> FitConfig:
+        """The recipe; prompts that leave its tail no room are found before the fit, not after."""
+        changes = {name: value for name, value in self.changes.items() if value is not None}
+        config = replace(choose_config(self.preset, self.subject, hiper.recipe), **changes)
+        hiper.model.encode_prompt(check_prompts([self.prompt, *self.edits]), config.tail_tokens)
+        return config
+
+    def _fit(
+        self, hiper: HiPer, config: FitConfig, init: Tail | None, folder: OutputFolder
+    ) -> tuple[Tail, dict[str, Any]]:
+        start = time.perf_counter()
+        try:
+            with fit_progress(config.steps) as callback:
+                tail = hiper.fit(
+                    self.images,
+                    self.prompt,
+                    config=config,
+                    crop=self.crop,
+                    init=init,
+                    snapshots=self._snapshots_path,
+                    snapshots_every=self.snapshots_every or SNAPSHOTS_EVERY,
+                    resume=self.resume,
+                    callback=callback,
+                )
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(self._how_to_go_on(config.steps)) from None
+        fit_s = time.perf_counter() - start
+        snapshots = read_snapshots(self._snapshots_path)
+        say(f"fitted in {fit_s:.1f} s: {_summary(snapshots)}")
+        return tail, self._save_fit(tail, snapshots, folder) | {"fit_s": round(fit_s, 2)}
+
+    def _how_to_go_on(self, steps: int) -> str:
+        if not self._snapshots_path.exists():
+            return "stopped before the first step; nothing was written"
+        step = read_snapshots(self._snapshots_path).state.step
+        return f"stopped; {self._snapshots_path} keeps {step} of {steps} steps, the same command with --resume goes on"
+
+    def _save_fit(self, tail: Tail, snapshots: Snapshots, folder: OutputFolder) -> dict[str, Any]:
+        """The tail, its loss curve, and the snapshots if they were asked for."""
+        curve = loss_curve([*enumerate(snapshots.losses, start=1)], snapshots.held_out_losses)
+        curve_name = f"{subject_stem(self._tail_path)}-loss.png"
+        with folder.staged() as staging:
+            save(tail, staging / self._tail_path.name)
+            save_png(curve, staging / curve_name)
+        if self.snapshots_every is None:
+            self._snapshots_path.unlink()
+        return {
+            "tail": self._tail_path,
+            "tail_sha256": tail.digest,
+            "loss_curve": folder.path / curve_name,
+            "snapshots": None if self.snapshots_every is None else self._snapshots_path,
+            "steps": snapshots.state.step,
+            "best_step": snapshots.state.best_step,
+            "loss": snapshots.losses[-1],
+            "held_out_loss": snapshots.held_out_losses.get(snapshots.state.best_step),
+        }
+
+    def _edit_or_stop(self, hiper: HiPer, tail: Tail, source: Image.Image, folder: OutputFolder) -> dict[str, Any]:
+        if not self.edits:
+            return {"edits": [], "sheet": None}
+        try:
+            return self._edit(hiper, tail, source, folder)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"stopped; {self._tail_path} is complete, edit with it by hiper-edit") from None
+
+    def _edit(self, hiper: HiPer, tail: Tail, source: Image.Image, folder: OutputFolder) -> dict[str, Any]:
+        """The edits, and the sheet that compares them."""
+        stem, prompts = subject_stem(self._tail_path), list(self.edits)
+        # The sheet also samples the reconstruction and, for each prompt, the text alone.
+        batches = batch_count(len(prompts)) + (1 + len(prompts) if self.sheet else 0)
+        sheet = None
+        with edit_progress(batches, choose_edit_config(hiper.recipe, tail)) as callback, folder.staged() as staging:
+            options = {"seed": self.changes["seed"], "callback": callback}
+            pictures = hiper.edit(tail, prompts, batch_size=BATCH_SIZE, **options)
+            edits = save_edits(pictures, folder, staging, stem, self.text)
+            if self.sheet:
+                name = folder.free_name(f"{stem}-sheet", ".png")
+                save_png(comparison(hiper, tail, prompts, pictures, source, **options), staging / name)
+                sheet = folder.path / name
+        return {"edits": edits, "sheet": sheet}
+
+
+def _summary(snapshots: Snapshots) -> str:
+    state = snapshots.state
+    if state.best_step not in snapshots.held_out_losses:
+        return f"{state.step} steps"
+    return f"{state.step} steps, held-out loss {state.best_loss:.4f} at step {state.best_step}"

@@ -1,0 +1,51 @@
+"""Options that several commands share. The choices repeat those of modules that load PyTorch; a test compares them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+Attention = Literal["auto", "xformers", "sdpa", "plain"]
+Crop = Literal["centre", "pad", "stretch"]
+Dtype = Literal["auto", "fp32", "bf16", "fp16"]
+Preset = Literal["fast", "paper"]
+Solver = Literal["ddim", "dpmpp_2m"]
+Subject = Literal["animal", "object", "person"]
+
+_RUNNING = "How it runs"
+
+ModelOption = Annotated[
+    str, typer.Option(metavar="MODEL", help="Hub id or folder of a Stable Diffusion 1.x or 2.x, or menagerie.")
+]
+OutputOption = Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where the results go.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of paths.")]
+TextOption = Annotated[bool, typer.Option("--text/--no-text", help="Keep prompt, digests, seed, settings in PNGs.")]
+
+DeviceOption = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu or cuda.", rich_help_panel=_RUNNING)]
+DtypeOption = Annotated[Dtype, typer.Option(help="Precision of the UNet.", rich_help_panel=_RUNNING)]
+AttentionOption = Annotated[Attention, typer.Option(help="Attention in the UNet.", rich_help_panel=_RUNNING)]
+ChannelsLastOption = Annotated[
+    bool, typer.Option("--channels-last", help="Keep feature maps as NHWC.", rich_help_panel=_RUNNING)
+]
+CompileOption = Annotated[
+    bool, typer.Option("--compile", help="Compile the UNet; pays off in long runs.", rich_help_panel=_RUNNING)
+]
+CudaGraphOption = Annotated[
+    bool, typer.Option("--cuda-graph", help="Record a fit step once and replay it.", rich_help_panel=_RUNNING)
+]
+
+
+@dataclass(frozen=True)
+class Running:
+    """How the model runs; as in HiPer.from_pretrained."""
+
+    device: str
+    dtype: Dtype
+    attention: Attention
+    channels_last: bool
+    compile: bool
+    cuda_graph: bool = False
+    clip_skip: int = 0

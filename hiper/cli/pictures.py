@@ -1,0 +1,34 @@
+"""Makes edits in batches and saves them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from PIL import Image
+
+from hiper.cli.names import slug
+from hiper.cli.output_folder import OutputFolder
+from hiper.images import save_png
+
+BATCH_SIZE: Final = 4
+
+
+def batch_count(pictures: int) -> int:
+    """In how many batches that many pictures are sampled."""
+    return math.ceil(pictures / BATCH_SIZE)
+
+
+def save_edits(
+    pictures: Sequence[Image.Image], folder: OutputFolder, staging: Path, stem: str, text: bool
+) -> list[dict[str, Any]]:
+    """Save what `HiPer.edit` made under names of their own, and return what they are: path, prompt, seed."""
+    edits = []
+    for picture in pictures:
+        record = {str(name): str(value) for name, value in picture.info.items()}
+        name = folder.free_name(f"{stem}-{slug(record['prompt'])}-{record['seed']}", ".png")
+        save_png(picture, staging / name, record if text else None)
+        edits.append({"path": folder.path / name, "prompt": record["prompt"], "seed": int(record["seed"])})
+    return edits
