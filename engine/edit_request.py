@@ -63,6 +63,11 @@ class CheckedEdit:
     tail_strength: float
     guidance_scale: float
 
+    @property
+    def rows(self) -> int:
+        """How many rows a step takes, at most."""
+        return 1 + (self.guidance_scale > 1)
+
 
 @dataclass(frozen=True)
 class Timings:

@@ -26,7 +26,7 @@ REQUESTS = [
     EditRequest("a dog", TAIL, seed=1, num_inference_steps=4),
     EditRequest("a cat", TAIL, seed=2, num_inference_steps=7, solver="dpmpp_2m", tail_strength=1.0),
     EditRequest("a dog", seed=3, num_inference_steps=2, solver="euler", guidance_scale=1.0),
-    EditRequest("dog", TAIL, seed=4, num_inference_steps=6, guidance_interval=(0.25, 0.75), negative_prompt="a cat"),
+    EditRequest("dog", TAIL, seed=4, num_inference_steps=8, guidance_interval=(0.25, 0.75), negative_prompt="a cat"),
 ]
 
 
