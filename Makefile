@@ -7,7 +7,7 @@ INSTALLED := .venv/.installed
 # Waiting threads that spin make PyTorch many times slower on a shared machine.
 export GOMP_SPINCOUNT ?= 10000
 
-.PHONY: venv test check format clean
+.PHONY: venv demo test check format clean
 
 venv: $(INSTALLED)
 
@@ -17,6 +17,9 @@ $(INSTALLED): pyproject.toml constraints.txt Makefile CMakeLists.txt $(wildcard 
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	touch $@
+
+demo: $(INSTALLED)
+	$(BIN)/python -m hiper.demo
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
@@ -33,4 +36,4 @@ format: $(INSTALLED)
 	$(BIN)/ruff format
 
 clean:
-	rm -rf .venv build dist
+	rm -rf .venv build dist demo

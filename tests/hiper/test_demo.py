@@ -1,0 +1,43 @@
+"""The demo: a real fit and real edits on a tiny model, beside what the renderer knows to be true."""
+
+import numpy as np
+from PIL import Image
+from typer.testing import CliRunner
+
+from hiper import demo
+from hiper.menagerie.render import render
+from hiper.menagerie.world import Content, held_out
+from hiper.tail import load
+
+
+def test_each_edit_changes_one_thing():
+    content = Content("dog", "jumping", "night")
+    assert demo.three_edits(content) == [
+        Content("dog", "standing", "night"),
+        Content("dog", "jumping", "beach"),
+        Content("cat", "jumping", "night"),
+    ]
+
+
+def test_a_sheet_and_a_tail(sd1_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("hiper.cli.loading.HiPer.from_pretrained", short(sd1_folder))
+    result = CliRunner().invoke(demo.app, ["--animal", "3", "-o", str(tmp_path / "demo")])
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout == f"{tmp_path / 'demo' / 'sheet.png'}\n"
+    assert "fit of" in result.stderr and "s in all; the subject is a tail of 15360 bytes" in result.stderr
+    assert sorted(path.name for path in (tmp_path / "demo").iterdir()) == [
+        "animal.hiper.safetensors",
+        "animal.png",
+        "sheet.png",
+    ]
+    identity, content, framing = held_out(3)
+    assert load(tmp_path / "demo" / "animal.hiper.safetensors").info.source_prompt == demo.terse_caption(content)
+    with Image.open(tmp_path / "demo" / "animal.png") as source:
+        assert np.array_equal(np.asarray(source), render(identity, content, framing, 64))
+
+
+def short(folder):
+    """The demo's own settings, but two steps of each."""
+    hiper = demo.HiPer.from_pretrained(folder, device="cpu", dtype="fp32")
+    hiper.recipe = type(hiper.recipe)(steps=2, num_inference_steps=2)
+    return lambda *_args, **_options: hiper
