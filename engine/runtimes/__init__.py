@@ -73,7 +73,7 @@ RUNTIMES: Final = MappingProxyType(
         "onnxruntime-cuda": ("onnxruntime_cuda", "onnxruntime-gpu"),
         "onnxruntime-tensorrt": ("onnxruntime_tensorrt", "onnxruntime-gpu tensorrt"),
         "openvino": ("openvino_cpu", "openvino"),
-        "tensorrt": ("tensorrt_gpu", "tensorrt cuda-python"),
+        "tensorrt": ("tensorrt_gpu", "tensorrt cuda-bindings"),
     }
 )
 

@@ -6,16 +6,16 @@ from engine.errors import RuntimeMissingError
 
 
 def call(name: str, *arguments: Any) -> Any:
-    """Call a function of cuda-python and return what it returns beside the error code: nothing, one value or several.
+    """Call a function of cuda-bindings and return what it returns beside the error code: nothing, one value or several.
 
     Raises:
-        RuntimeMissingError: cuda-python, the driver or the GPU is missing.
+        RuntimeMissingError: cuda-bindings, the driver or the GPU is missing.
         RuntimeError: the call failed; the message is CUDA's.
     """
     try:
         from cuda.bindings import runtime
     except ImportError as error:
-        raise RuntimeMissingError(f"CUDA is not usable here ({error}); pip install cuda-python") from error
+        raise RuntimeMissingError(f"CUDA is not usable here ({error}); pip install cuda-bindings") from error
     code, *results = getattr(runtime, name)(*arguments)
     if code.name in ("cudaErrorInsufficientDriver", "cudaErrorNoDevice", "cudaErrorInitializationError"):
         raise RuntimeMissingError(

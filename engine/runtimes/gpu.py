@@ -27,12 +27,12 @@ def describe_gpu(device: int) -> Gpu:
     """Ask the driver and TensorRT.
 
     Raises:
-        RuntimeMissingError: TensorRT, cuda-python, the driver or the GPU is missing.
+        RuntimeMissingError: TensorRT, cuda-bindings, the driver or the GPU is missing.
     """
     try:
         import tensorrt
     except ImportError as error:
-        raise RuntimeMissingError(f"TensorRT is not here ({error}); pip install tensorrt cuda-python") from error
+        raise RuntimeMissingError(f"TensorRT is not here ({error}); pip install tensorrt cuda-bindings") from error
     count = cuda.call("cudaGetDeviceCount")
     if not 0 <= device < count:
         raise RuntimeMissingError(f"there is no GPU {device} among the {count} here; name another device")

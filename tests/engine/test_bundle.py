@@ -84,7 +84,7 @@ def test_refuses_an_unknown_runtime(toy_bundle: Path) -> None:
 
 
 def test_refuses_tensorrt_where_it_is_not(toy_bundle: Path) -> None:
-    with pytest.raises(RuntimeMissingError, match=r"^TensorRT is not here .*; pip install tensorrt cuda-python$"):
+    with pytest.raises(RuntimeMissingError, match=r"^TensorRT is not here .*; pip install tensorrt cuda-bindings$"):
         _ = open_bundle(toy_bundle, "tensorrt").unet
 
 

@@ -1,0 +1,68 @@
+"""`hiper-export`: from a model to a bundle, which edits without PyTorch."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from hiper.cli.console import reporting
+
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
+
+EXAMPLES = """
+**Examples**
+
+    hiper-export menagerie -o menagerie.bundle
+
+    hiper-export stable-diffusion-v1-5/stable-diffusion-v1-5 -o sd15.bundle --precision fp16
+
+    hiper-export menagerie -o menagerie.bundle --tensorrt
+"""
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Height and width from "512x768", in pixels."""
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    if not match:
+        raise typer.BadParameter(f"{text!r} is no size; write HEIGHTxWIDTH in pixels, like 512x768")
+    return int(match[1]), int(match[2])
+
+
+@app.command(epilog=EXAMPLES)
+@reporting
+def export(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Hub id or folder, or menagerie.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="BUNDLE", help="The folder to make.")],
+    precision: Annotated[
+        Literal["fp32", "fp16", "bf16"], typer.Option(help="Of UNet and VAE; fp32 for CPUs, which lower it themselves.")
+    ] = "fp32",
+    size: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HxW", help="Of the images; several leave it open. [default: the model's own]"),
+    ] = None,
+    keep_fp32: Annotated[
+        list[str] | None, typer.Option(metavar="NETWORK", help="Stays in fp32, where less is too little.")
+    ] = None,
+    clip_skip: Annotated[int, typer.Option(min=0, help="Layers of the text encoder to leave out.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there.")] = False,
+) -> None:
+    """Export a model's networks to files that run without PyTorch, each compared with PyTorch first."""
+    # PyTorch takes seconds to load; help and a mistyped option should not.
+    from export.config import ExportConfig
+    from export.run import export_model
+
+    sizes = tuple(parse_size(text) for text in size or ())
+    try:
+        config = ExportConfig(precision, tuple(keep_fp32 or ()), sizes)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    export_model(model, output, config, clip_skip, force)
+    typer.echo(output)
+
+
+def main() -> None:
+    """Entry point."""
+    app()

@@ -1,0 +1,52 @@
+"""A folder that appears whole or not at all."""
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from engine.errors import OutputError
+
+
+@contextmanager
+def unfinished_folder(folder: Path, force: bool) -> Iterator[Path]:
+    """Give a hidden folder beside the wanted one; it takes its name when the block ends without an error.
+
+    Args:
+        folder: the wanted one; its parent is made.
+        force: replace a folder that is there, at the end.
+
+    Raises:
+        OutputError: the name is taken, or the disk refuses.
+    """
+    if folder.exists() and not force:
+        raise OutputError(f"{folder} exists already; choose another folder, or replace it with --force")
+    unfinished = folder.with_name(f".{folder.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        unfinished.mkdir(parents=True)
+        yield unfinished
+        _sync(unfinished)
+        _take_name(unfinished, folder)
+    except OSError as error:
+        raise OutputError(f"cannot write {folder}: {error.strerror}; name a folder with room") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _sync(folder: Path) -> None:
+    for path in folder.iterdir():
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+
+
+def _take_name(unfinished: Path, folder: Path) -> None:
+    """Rename; a folder in the way is moved aside first, since a rename replaces only empty folders."""
+    if folder.exists():
+        old = folder.with_name(f"{unfinished.name}.old")
+        os.rename(folder, old)
+        os.rename(unfinished, folder)
+        shutil.rmtree(old)
+    else:
+        os.rename(unfinished, folder)
