@@ -61,10 +61,11 @@ def train_unet(
     name: Annotated[str, typer.Option(help="The checkpoint's name.")] = "unet",
     start: Annotated[str, typer.Option(help="The checkpoint to begin with.")] = "",
     mixing: Annotated[float, typer.Option(help="Share of captions with another caption's tail.")] = 0.0,
-    learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 8e-4,
+    learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 7e-4,
+    batch: Annotated[int, typer.Option(help="Samples per step, over all workers.")] = 32,
 ) -> None:
     """4. The denoiser."""
-    config = unet.UnetConfig(samples=samples, mixing=mixing, learning_rate=learning_rate)
+    config = unet.UnetConfig(samples, batch, learning_rate, mixing=mixing)
     run_workers(partial(_train_unet, folder=folder, config=config, name=name, start=start), workers)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +31,7 @@ class Dataset:
     latents: Tensor
     captions: Tensor
     others: Tensor
-    """Captions of the same individual doing something else somewhere else."""
+    """Captions of the same individual as another animal, doing something else somewhere else."""
 
     def batch(self, count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
         """`count` random rows, the same for the same seed: latents, ids of a caption, ids of another caption."""
@@ -70,9 +70,7 @@ def _shard(index: int, vae: AutoencoderKL, tokenizer: CLIPTokenizer) -> dict[str
             identity, content = sample_identity(rng), sample_content(rng)
             pictures.append(render(identity, content, sample_framing(rng)))
             captions += [caption(identity, content, rng) for _ in range(CAPTIONS)]
-            for _ in range(CAPTIONS):
-                elsewhere = replace(sample_content(rng), species=content.species)
-                others.append(identity_caption(identity, elsewhere, rng))
+            others += [identity_caption(identity, sample_content(rng), rng) for _ in range(CAPTIONS)]
         images = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float().div(127.5).sub(1)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             latents.append(vae.encode(images).latent_dist.mean.half())

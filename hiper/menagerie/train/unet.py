@@ -21,8 +21,8 @@ class UnetConfig:
     """`mixing` is the share of captions whose last `tail_tokens` rows tell of the same animal elsewhere."""
 
     samples: int = 300_000
-    batch: int = 64
-    learning_rate: float = 8e-4
+    batch: int = 32
+    learning_rate: float = 7e-4
     caption_dropout: float = 0.1
     mixing: float = 0.0
     tail_tokens: int = 5
