@@ -1,0 +1,144 @@
+"""CUDA's runtime on the host: device memory is host memory, streams run at once, a graph is a list of calls."""
+
+import ctypes
+import enum
+import inspect
+import json
+from collections.abc import Callable
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from tests.tensorrt_double.strict import HERE
+
+ALIGNMENT = 256
+
+
+class Stream:
+    """A stream that is not the default one; while it records, nothing runs."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self.recording: list[Callable[[], None]] | None = None
+
+    def __int__(self) -> int:
+        return self._number
+
+    def run(self, work: Callable[[], None]) -> None:
+        if self.recording is None:
+            work()
+        else:
+            self.recording.append(work)
+
+
+class CudaDouble:
+    """The functions that the engine calls, and what a test may look at.
+
+    Attributes:
+        live: addresses that were given and not taken back, with their sizes.
+        streams: by number.
+        launches: graphs launched so far.
+        gpus: how many there are.
+    """
+
+    def __init__(self) -> None:
+        self.live: dict[int, np.ndarray] = {}
+        self.streams: dict[int, Stream] = {}
+        self.launches = 0
+        self.gpus = 1
+        self._interface = json.loads((HERE / "cuda-13.5.json").read_text())
+        self._error = enum.Enum("cudaError_t", self._interface["enums"]["cudaError_t"])
+
+    def module(self) -> ModuleType:
+        """Stand in for cuda.bindings.runtime; every function is held to the names of the real one's parameters."""
+        module = ModuleType("cuda.bindings.runtime")
+        for name, members in self._interface["enums"].items():
+            setattr(module, name, enum.Enum(name, members))
+        module.cudaStreamNonBlocking = self._interface["constants"]["cudaStreamNonBlocking"]  # type: ignore[attr-defined]
+        for name, parameters in self._interface["functions"].items():
+            function = getattr(self, f"_{name}")
+            assert list(inspect.signature(function).parameters) == parameters, name
+            setattr(module, name, self._returning_a_code(function))
+        return module
+
+    def _returning_a_code(self, function: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
+        def call(*arguments: Any) -> tuple[Any, ...]:
+            try:
+                result = function(*arguments)
+            except CudaError as error:
+                return (self._error[error.args[0]], None)
+            return (self._error.cudaSuccess,) if result is None else (self._error.cudaSuccess, result)
+
+        return call
+
+    def _allocate(self, size: int) -> int:
+        memory = np.zeros(size + ALIGNMENT, np.uint8)
+        address = -(-memory.ctypes.data // ALIGNMENT) * ALIGNMENT
+        self.live[address] = memory
+        return address
+
+    def _cudaGetDeviceCount(self) -> int:
+        if not self.gpus:
+            raise CudaError("cudaErrorNoDevice")
+        return self.gpus
+
+    def _cudaSetDevice(self, device: int) -> None:
+        if device >= self.gpus:
+            raise CudaError("cudaErrorInvalidDevice")
+
+    def _cudaGetDeviceProperties(self, device: int) -> SimpleNamespace:
+        return SimpleNamespace(name=b"Double", major=9, minor=0)
+
+    def _cudaDriverGetVersion(self) -> int:
+        return 13000
+
+    def _cudaMalloc(self, size: int) -> int:
+        return self._allocate(size)
+
+    def _cudaHostAlloc(self, size: int, flags: int) -> int:
+        return self._allocate(size)
+
+    def _cudaFree(self, devPtr: int) -> None:
+        del self.live[devPtr]
+
+    def _cudaFreeHost(self, ptr: int) -> None:
+        del self.live[ptr]
+
+    def _cudaMemcpyAsync(self, dst: int, src: int, count: int, kind: enum.Enum, stream: Stream) -> None:
+        assert dst in self.live and src in self.live
+        stream.run(lambda: ctypes.memmove(dst, src, count) and None)
+
+    def _cudaStreamCreateWithFlags(self, flags: int) -> Stream:
+        stream = Stream(len(self.streams) + 1)
+        self.streams[int(stream)] = stream
+        return stream
+
+    def _cudaStreamSynchronize(self, stream: Stream) -> None:
+        if stream.recording is not None:
+            raise CudaError("cudaErrorStreamCaptureUnsupported")
+
+    def _cudaStreamBeginCapture(self, stream: Stream, mode: enum.Enum) -> None:
+        stream.recording = []
+
+    def _cudaStreamEndCapture(self, stream: Stream) -> list[Callable[[], None]]:
+        recorded, stream.recording = stream.recording, None
+        return recorded or []
+
+    def _cudaGraphInstantiate(self, graph: list[Callable[[], None]], flags: int) -> list[Callable[[], None]]:
+        return list(graph)
+
+    def _cudaGraphLaunch(self, graphExec: list[Callable[[], None]], stream: Stream) -> None:
+        self.launches += 1
+        for work in graphExec:
+            stream.run(work)
+
+    def _cudaGraphDestroy(self, graph: list[Callable[[], None]]) -> None:
+        graph.clear()
+
+    def _cudaGraphExecDestroy(self, graphExec: list[Callable[[], None]]) -> None:
+        graphExec.clear()
+
+
+class CudaError(Exception):
+    """Name of the code that a call returns."""
