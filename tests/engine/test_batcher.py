@@ -226,6 +226,27 @@ def test_a_callback_that_raises_ends_its_own_edit(bundle: Bundle) -> None:
         picture(good)
 
 
+def test_an_edit_that_ended_while_its_next_call_fails_ends_once(bundle: Bundle, unet: WaitingNetwork) -> None:
+    def fail(progress: Progress) -> None:
+        bundle.__dict__["unet"] = breaks
+        raise ZeroDivisionError
+
+    def breaks(inputs: Any) -> Any:
+        bundle.__dict__["unet"] = unet
+        raise MemoryError
+
+    with Batcher(Editor(bundle)) as batcher:
+        other = batcher.submit(replace(ONE, num_inference_steps=50))
+        bad = batcher.submit(ONE, on_step=fail)
+        unet.permits.release(2)
+        with pytest.raises(ZeroDivisionError):
+            picture(bad)
+        with pytest.raises(MemoryError):
+            picture(other)
+        unet.permits.release(100)
+        picture(batcher.submit(ONE))
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_nobody_waits_for_a_batcher_that_died(bundle: Bundle) -> None:
     def fail(call: Call) -> None:
