@@ -168,7 +168,7 @@ class Editor:
         """
         steps = [Progress(self, edit, edit.row_edit.step) for edit in self._stepping]
         self._inputs = self._rows.turn(self._answer, [edit.row_edit for edit in edits])
-        self._answer, self._stepping = None, [*edits]
+        self._stepping = [*edits]
         return steps
 
     def call(self) -> float:
