@@ -74,15 +74,26 @@ def markdown(record: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
     results, settings = record["results"], record["settings"]
     paragraphs = [
         f"# Fidelity of edits: {settings['model']}",
-        f"{record['question']} Measured {record['time'][:10]} on {record['hardware']['cpu']}, "
-        f"{settings['identities']} animals, {settings['seeds']} seeds, {settings['num_inference_steps']} DDIM steps at "
-        f"guidance {settings['guidance_scale']:g}, tail strength {settings['tail_strength']:g}.",
+        f"{record['question']} Measured {record['time'][:10]} on {record['hardware']['cpu']}: {conditions(settings)}",
         table([row for row in results["settings"] if is_headline(row)]),
         EXPLANATION.format(trusted=_listed(results["trusted"])),
         against_text(results.get("hiper_to_text", {})),
         *(f"![{title}]({path})" for title, path in pictures.items()),
     ]
     return "\n\n".join(filter(None, paragraphs)) + "\n"
+
+
+def conditions(settings: Mapping[str, Any]) -> str:
+    """What every method was given, in one paragraph."""
+    fit, count = settings["fit"], settings["fit"]["timesteps_per_step"]
+    return (
+        f"{settings['identities']} animals, {settings['seeds']} seeds, {settings['num_inference_steps']} DDIM steps at "
+        f"guidance {settings['guidance_scale']:g}. HiPer: at most {fit['steps']} steps of {count} timesteps at "
+        f"learning rate {fit['learning_rate']:g}, {fit['tail_tokens']} rows, strength {settings['tail_strength']:g}. "
+        f"Textual inversion: {fit['steps']} steps of {count} at {settings['inversion_learning_rate']:g}, "
+        f"{fit['tail_tokens']} vectors. Imagic's embedding: {settings['imagic_steps']} steps of {count} at "
+        f"{settings['imagic_learning_rate']:g} for every target; its number is eta, the target's share."
+    )
 
 
 def table(rows: Sequence[Row]) -> str:
