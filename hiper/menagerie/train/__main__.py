@@ -6,12 +6,11 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 
 from hiper.menagerie.train import assemble as parts
 from hiper.menagerie.train import dataset, probes, text, unet, vae
-from hiper.menagerie.train.checkpoint import load, save
+from hiper.menagerie.train.checkpoint import save
 from hiper.menagerie.train.workers import Worker, run_workers
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -64,7 +63,7 @@ def train_unet(
     learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 7e-4,
     batch: Annotated[int, typer.Option(help="Samples per step, over all workers.")] = 32,
 ) -> None:
-    """4. The denoiser."""
+    """4. The denoiser, and the text encoder with it."""
     config = unet.UnetConfig(samples, batch, learning_rate, mixing=mixing)
     run_workers(partial(_train_unet, folder=folder, config=config, name=name, start=start), workers)
 
@@ -91,15 +90,7 @@ def _build_shards(worker: Worker, folder: Path, count: int) -> None:
 
 
 def _train_unet(worker: Worker, folder: Path, config: unet.UnetConfig, name: str, start: str) -> None:
-    scale = load(folder / "latent_scale.pt")
-    if scale is None:
-        raise FileNotFoundError(f"{folder} has no latents yet; run: python -m hiper.menagerie.train data")
-    torch.manual_seed(0)
-    empty = text.tokenize(text.open_tokenizer(folder / "tokenizer"), [""])
-    denoising = unet.Denoising(
-        unet.new_unet(), parts.trained_matcher(folder).text_encoder, empty, float(scale["latent_scale"])
-    )
-    unet.train(worker, folder, config, dataset.read(folder / "shards"), denoising, name, start)
+    unet.train(worker, folder, config, dataset.read(folder / "shards"), parts.new_denoising(folder), name, start)
 
 
 if __name__ == "__main__":

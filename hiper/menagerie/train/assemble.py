@@ -6,13 +6,12 @@ import shutil
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, StableDiffusionPipeline
 from safetensors.torch import save_file
-from transformers import CLIPTextModel
 
 from hiper.menagerie.train.checkpoint import load
-from hiper.menagerie.train.text import Matcher, new_text_encoder, open_tokenizer
-from hiper.menagerie.train.unet import new_scheduler, new_unet
+from hiper.menagerie.train.text import Matcher, new_text_encoder, open_tokenizer, tokenize
+from hiper.menagerie.train.unet import Denoising, new_scheduler, new_unet
 from hiper.menagerie.train.vae import new_vae
 
 
@@ -28,28 +27,37 @@ def trained_vae(folder: Path) -> AutoencoderKL:
 
 
 def trained_matcher(folder: Path) -> Matcher:
-    """The text encoder with its image tower."""
-    tokenizer = open_tokenizer(folder / "tokenizer")
-    matcher = Matcher(new_text_encoder(tokenizer, 128), 128)
+    """The text encoder after its contrastive training, with its image tower."""
+    matcher = Matcher(new_text_encoder(open_tokenizer(folder / "tokenizer"), 128), 128)
     matcher.load_state_dict(_state(folder / "text.pt")["average"])
     return matcher.eval()
 
 
-def trained_unet(folder: Path, name: str) -> UNet2DConditionModel:
-    """The averaged denoiser `name` of a training folder."""
-    unet = new_unet()
-    unet.load_state_dict(_state(folder / f"{name}.pt")["average"])
-    return unet.eval()
+def new_denoising(folder: Path) -> Denoising:
+    """An untrained UNet with the text encoder after its contrastive training."""
+    scale = load(folder / "latent_scale.pt")
+    if scale is None:
+        raise FileNotFoundError(f"{folder} has no latents yet; run: python -m hiper.menagerie.train data")
+    empty = tokenize(open_tokenizer(folder / "tokenizer"), [""])
+    torch.manual_seed(0)
+    return Denoising(new_unet(), trained_matcher(folder).text_encoder, empty, float(scale["latent_scale"]))
+
+
+def trained_denoising(folder: Path, name: str) -> Denoising:
+    """The averaged UNet and text encoder of the checkpoint `name`."""
+    denoising = new_denoising(folder)
+    denoising.load_state_dict(_state(folder / f"{name}.pt")["average"])
+    return denoising.eval()
 
 
 def assemble(folder: Path, target: Path, name: str) -> None:
     """Write the pipeline to `target`, and the probe beside it; replaces what was there."""
-    text_encoder: CLIPTextModel = trained_matcher(folder).text_encoder
+    denoising = trained_denoising(folder, name)
     pipeline = StableDiffusionPipeline(
         vae=trained_vae(folder),
-        text_encoder=text_encoder,
+        text_encoder=denoising.text_encoder,
         tokenizer=open_tokenizer(folder / "tokenizer"),
-        unet=trained_unet(folder, name),
+        unet=denoising.unet,
         scheduler=new_scheduler(),
         safety_checker=None,
         feature_extractor=None,

@@ -1,4 +1,4 @@
-"""Train the denoiser of Menagerie: epsilon prediction on latents, captions dropped now and then."""
+"""Train the denoiser of Menagerie and its text encoder: epsilon prediction, captions dropped now and then."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import CLIPTextModel
 
 from hiper.menagerie.train.dataset import Dataset
@@ -71,48 +71,49 @@ def snr_weight(alphas_cumprod: Tensor, timesteps: Tensor) -> Tensor:
     return weight
 
 
-class Denoising:
-    """The loss of one batch; holds what does not change between steps."""
+class Denoising(nn.Module):
+    """UNet and text encoder, trained together as in latent diffusion (Rombach et al. 2022, section 3.3)."""
 
     def __init__(self, unet: UNet2DConditionModel, text_encoder: CLIPTextModel, empty: Tensor, scale: float) -> None:
-        self.unet, self.text_encoder, self.empty, self.scale = unet, text_encoder, empty, scale
+        super().__init__()
+        self.unet, self.text_encoder = unet, text_encoder
+        self.empty, self.scale = empty, scale
         self.alphas_cumprod = new_scheduler().alphas_cumprod
 
     def loss(self, config: UnetConfig, latents: Tensor, ids: Tensor, other_ids: Tensor) -> Tensor:
         """Weighted mean squared error of the predicted noise."""
         latents, count = latents * self.scale, len(latents)
-        ids = torch.where(torch.rand(count, 1) < config.caption_dropout, self.empty, ids)
         timesteps, noise = torch.randint(1000, (count,)), torch.randn_like(latents)
         alpha = self.alphas_cumprod[timesteps].view(-1, 1, 1, 1)
         noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
         with torch.autocast("cpu", torch.bfloat16):
-            with torch.no_grad():
-                embedding = self.text_encoder(ids).last_hidden_state
-                if config.mixing:
-                    other = self.text_encoder(other_ids).last_hidden_state
-                    captioned = (ids != self.empty).any(1)[:, None, None]
-                    mixed = mix_tails(embedding, other, config.mixing, config.tail_tokens)
-                    embedding = torch.where(captioned, mixed, embedding)
+            embedding = self._embed(config, ids, other_ids)
             noise_pred = self.unet(noisy, timesteps, embedding).sample.float()
         errors = (noise_pred - noise).square().mean((1, 2, 3))
         loss: Tensor = (snr_weight(self.alphas_cumprod, timesteps) * errors).mean()
         return loss
 
+    def _embed(self, config: UnetConfig, ids: Tensor, other_ids: Tensor) -> Tensor:
+        """Prompt embeddings (batch, 77, dim): some captions dropped, the tails of others mixed."""
+        dropped = torch.rand(len(ids), 1) < config.caption_dropout
+        embedding: Tensor = self.text_encoder(torch.where(dropped, self.empty, ids)).last_hidden_state
+        if not config.mixing:
+            return embedding
+        other = self.text_encoder(other_ids).last_hidden_state
+        mixed = mix_tails(embedding, other, config.mixing, config.tail_tokens)
+        return torch.where(dropped[..., None], embedding, mixed)
+
 
 def train(
-    worker: Worker,
-    folder: Path,
-    config: UnetConfig,
-    data: Dataset,
-    denoising: Denoising,
-    name: str = "unet",
-    start: str = "",
+    worker: Worker, folder: Path, config: UnetConfig, data: Dataset, denoising: Denoising, name: str, start: str = ""
 ) -> None:
     """Train until `config.samples`; started again, goes on from the last checkpoint (or first from `start`)."""
+    # On a CPU the backward pass of fused attention is several times slower than that of plain matrix products.
     denoising.unet.set_attn_processor(AttnProcessor())
+    denoising.text_encoder.set_attn_implementation("eager")
     share = config.batch // worker.count
     run(
-        denoising.unet,
+        denoising,
         lambda seed: denoising.loss(config, *data.batch(share, seed)),
         Plan(config.samples // config.batch, config.learning_rate, config.average_decay, config.checkpoint_steps),
         folder / f"{name}.pt",
