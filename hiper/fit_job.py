@@ -36,6 +36,7 @@ class FitJob:
 
     Raises:
         TailError: the model cannot use `init`.
+        ValueError: the seed is out of range.
     """
 
     model: StableDiffusion
@@ -46,6 +47,8 @@ class FitJob:
     init: Tail | None = None
 
     def __post_init__(self) -> None:
+        if not 0 <= self.config.seed < 2**63:
+            raise ValueError(f"seed is {self.config.seed}; use 0 to {2**63 - 1}")
         if self.init is not None:
             check_tail(self.init, self.model)
 

@@ -115,6 +115,7 @@ class HiPer:
             PromptError: the prompt is empty or too long.
             TailError: `init` is for another model or of another length.
             SnapshotError: `snapshots` holds another fit, or this one while `resume` is off.
+            ValueError: an impossible setting.
             FitError: the loss became infinite.
         """
         [prompt] = check_prompts(prompt)
@@ -186,6 +187,8 @@ class HiPer:
         )
         prompts = check_prompts(prompt)
         seeds = [seed + index for index in range(num_images_per_prompt)] if isinstance(seed, int) else [*seed]
+        if not seeds:
+            raise ValueError("no picture is asked for; give a seed, or num_images_per_prompt of 1 or more")
         wishes = [(text, one) for text in prompts for one in seeds]
         embeddings = self.embed(tail, prompts, config.tail_strength).repeat_interleave(len(seeds), 0)
         noise = self._noise([one for _, one in wishes], generator)

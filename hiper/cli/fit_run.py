@@ -59,7 +59,7 @@ class FitRun:
         pictures = [load_image(path).picture for path in self.images]
         init = None if self.warm_start is None else load(self.warm_start)
         with OutputFolder(self.output) as folder:
-            self._make_way()
+            self._check_the_way()
             hiper = load_hiper(self.model, self.running)
             config = self._config(hiper)
             tail, facts = self._fit(hiper, config, init, folder)
@@ -75,11 +75,9 @@ class FitRun:
     def _snapshots_path(self) -> Path:
         return snapshots_path(self._tail_path)
 
-    def _make_way(self) -> None:
+    def _check_the_way(self) -> None:
         if self._tail_path.exists() and not self.overwrite:
             raise OutputError(f"{self._tail_path} exists; add --overwrite to replace it, or name another folder")
-        if self.overwrite and not self.resume:
-            self._snapshots_path.unlink(missing_ok=True)
 
     def _config(self, hiper: HiPer) -> FitConfig:
         """The recipe; prompts that leave its tail no room are found before the fit, not after."""
@@ -91,6 +89,8 @@ class FitRun:
     def _fit(
         self, hiper: HiPer, config: FitConfig, init: Tail | None, folder: OutputFolder
     ) -> tuple[Tail, dict[str, Any]]:
+        if self.overwrite and not self.resume:
+            self._snapshots_path.unlink(missing_ok=True)
         start = time.perf_counter()
         try:
             with fit_progress(config.steps) as callback:

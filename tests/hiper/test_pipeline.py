@@ -209,6 +209,10 @@ def test_what_cannot_be_used_is_named(tail, model, picture, tmp_path):
         model.edit(tail, ["a", "b"], generator=[torch.Generator()], **QUICK)
     with pytest.raises(ValueError, match="tail_strength is nan but must be a finite number"):
         model.edit(tail, "a", tail_strength=float("nan"))
+    with pytest.raises(ValueError, match="no picture is asked for; give a seed"):
+        model.edit(tail, "a", num_images_per_prompt=0)
+    with pytest.raises(ValueError, match="seed is -1; use 0 to 9223372036854775807"):
+        model.fit(picture, "a dog", seed=-1)
 
 
 @pytest.mark.parametrize("prompt", ["", "  ", [], ["a cat", ""]])
