@@ -122,7 +122,7 @@ def label_maps(token_maps: Tensor, words: Sequence[tuple[str, list[int]]], tail_
 
 
 def attention_sheet(attention: AttentionMaps, title: str = "") -> Image.Image:
-    """The picture beside its maps, each scaled to its own highest value, with its share of all attention below."""
+    """The picture beside its maps, each from its lowest to its highest value, with its share of all attention below."""
     heats = [_heat(attention.picture, one) for one in attention.maps]
     captions = ["", *(f"{share:.1%} of attention" for share in attention.shares)]
     return contact_sheet(
@@ -140,7 +140,8 @@ def _hook(record: AttentionRecord) -> Callable[..., None]:
 
 def _heat(picture: Image.Image, one: Tensor) -> Image.Image:
     """A map over a faint grey copy of its picture."""
-    strength = (255 * one / one.max().clamp(min=1e-12)).round().to(torch.uint8).numpy()
+    low, high = one.min(), one.max()
+    strength = (255 * (one - low) / (high - low).clamp(min=1e-12)).round().to(torch.uint8).numpy()
     mask = Image.fromarray(strength).resize(picture.size, Image.Resampling.BICUBIC)
     faint = Image.blend(picture.convert("L").convert("RGB"), Image.new("RGB", picture.size, "white"), 0.5)
     return Image.composite(ImageOps.colorize(mask, "#ffd400", "#b30000", mid="#ff7a00"), faint, mask)

@@ -67,7 +67,7 @@ class EditRun:
             with folder.staged() as staging:
                 edits = save_edits(pictures, folder, staging, self._stem, self.text)
                 drawn = [_save(drawing, folder, staging, stem) for stem, drawing in drawings]
-        say(f"{len(pictures)} edits in {edit_s:.1f} s, {config.num_inference_steps} steps each")
+        say(f"sampled in {edit_s:.1f} s, {config.num_inference_steps} steps a picture")
         facts = {"tail_sha256": tail.digest, "settings": asdict(config), "edit_s": round(edit_s, 2)}
         facts |= {"edits": edits, "drawings": drawn}
         print_results([*(edit["path"] for edit in edits), *drawn], describe(hiper) | facts, self.as_json)

@@ -28,7 +28,7 @@ def test_prompts_and_seeds_become_pictures(hiper_edit, fitted, where):
         assert picture.size == (64, 64)
         found = {name: picture.text[name] for name in ("prompt", "seed", "negative_prompt", "tail_strength")}
     assert found == {"prompt": "a dog", "seed": "3", "negative_prompt": "fog", "tail_strength": "0.5"}
-    assert called.stderr.count("\n") == 2 and "4 edits in " in called.stderr
+    assert called.stderr.count("\n") == 2 and "2 steps a picture" in called.stderr
 
 
 def test_text_in_pictures_can_be_left_out(hiper_edit, fitted, where):
