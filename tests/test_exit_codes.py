@@ -4,10 +4,11 @@ import importlib
 from pathlib import Path
 
 from engine.errors import HiPerError
+from hiper.cli.console import OUT_OF_MEMORY
 
 ROOT = Path(__file__).parents[1]
 # Success, HiPerError itself, typer's for wrong options; a shell's own begin at 126, and Ctrl-C's is 130.
-TAKEN = {0, 1, 2, *range(126, 256)}
+TAKEN = {0, 1, 2, OUT_OF_MEMORY, *range(126, 256)}
 
 
 def kinds(parent: type[HiPerError]) -> list[type[HiPerError]]:

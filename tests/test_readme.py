@@ -37,7 +37,7 @@ def test_python_examples_work(sd1_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(hiper.HiPer, "from_pretrained", lambda name: model)
     monkeypatch.chdir(tmp_path)
     Image.effect_noise((64, 64), 80).convert("RGB").save("rex.jpg")
-    exec(block("hiper.fit("), made := {})
+    exec(block("HiPer.from_pretrained"), made := {})
     assert len(made["pictures"]) == 4 and Path("sitting.png").exists()
 
     pipe = StableDiffusionPipeline.from_pretrained(sd1_folder)

@@ -20,7 +20,7 @@ from engine.tail_check import OtherCheckpointWarning
 P = ParamSpec("P")
 
 INTERRUPTED: Final = 130  # as a shell reports Ctrl-C
-OUT_OF_MEMORY: Final = 13
+OUT_OF_MEMORY: Final = 20
 
 # What a minimal installation lacks, and the extra that brings it.
 EXTRAS: Final = {

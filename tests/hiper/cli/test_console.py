@@ -12,7 +12,7 @@ import typer
 from engine.tail_check import OtherCheckpointWarning
 from hiper import execution, images, recipe, schedule
 from hiper.cli import fit, options
-from hiper.cli.console import reporting
+from hiper.cli.console import OUT_OF_MEMORY, reporting
 from hiper.errors import HiPerError
 
 
@@ -36,8 +36,12 @@ def end_of(error, capsys):
             9,
             "error: torch is not installed but this command needs it; run: pip install 'hiper[fit]'\n",
         ),
-        (RuntimeError("CUDA out of memory. Tried"), 13, "error: the memory is too small for this; use --dtype bf16"),
-        (MemoryError(), 13, "error: the memory is too small for this; use --dtype bf16"),
+        (
+            RuntimeError("CUDA out of memory. Tried"),
+            OUT_OF_MEMORY,
+            "error: the memory is too small for this; use --dtype bf16",
+        ),
+        (MemoryError(), OUT_OF_MEMORY, "error: the memory is too small for this; use --dtype bf16"),
     ],
 )
 def test_errors_become_sentences(error, code, message, capsys):
