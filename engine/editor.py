@@ -8,6 +8,7 @@ from time import perf_counter
 import numpy as np
 
 from engine.bundle import Bundle
+from engine.bundle_files import export_command
 from engine.edit_request import CheckedEdit, EditRequest, EditResult, Timings
 from engine.errors import BundleError, EditError
 from engine.noise import unit_noise
@@ -240,9 +241,9 @@ def _latent_shape(bundle: Bundle, height: int, width: int) -> tuple[int, int, in
     info = next(info for info in bundle.unet.inputs if info.name == "sample")
     fits = all(wanted in (None, size) for wanted, size in zip(info.shape[1:], shape, strict=True))
     if height % factor or width % factor or min(shape) < 1 or not fits:
-        sizes = [f"{size * factor}" if size else f"multiples of {factor}" for size in info.shape[2:]]
+        sizes = " x ".join(f"{size * factor}" if size else f"multiples of {factor}" for size in info.shape[2:])
+        mend = export_command(bundle.folder, bundle.manifest, "--size", f"{height}x{width}", "--force")
         raise BundleError(
-            f"{bundle.folder} cannot make pictures of {height} x {width} pixels, only {' x '.join(sizes)}; "
-            "name another size, or export it with one"
+            f"{bundle.folder} makes pictures of {sizes} pixels, not of {height} x {width}; use that size, or: {mend}"
         )
     return shape
