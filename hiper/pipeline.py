@@ -124,6 +124,7 @@ class HiPer:
         job = FitJob(self.model, [load_image(picture) for picture in pictures], prompt, config, crop, init)
         earlier = None if snapshots is None else job.earlier(snapshots, resume)
         losses, state = ([*earlier.losses], earlier.state) if earlier else ([], None)
+        # Any, since an Iterator does not promise the `close` that a generator has.
         fit: Any = job.run(self.execution, state)
         if snapshots is not None:
             fit = keep_snapshots(fit, snapshots, snapshots_every, job.identity, earlier)

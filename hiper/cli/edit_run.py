@@ -17,11 +17,10 @@ from hiper.cli.loading import describe, load_hiper
 from hiper.cli.names import slug, snapshots_path, subject_stem
 from hiper.cli.options import Running
 from hiper.cli.output_folder import OutputFolder
-from hiper.cli.pictures import BATCH_SIZE, batch_count, save_edits
+from hiper.cli.pictures import BATCH_SIZE, batch_count, save_drawing, save_edits
 from hiper.cli.progress import edit_progress
 from hiper.edit import choose_edit_config
 from hiper.errors import ModelError
-from hiper.images import save_png
 from hiper.pipeline import HiPer
 from hiper.prompts import check_prompts
 from hiper.tail import Tail, load
@@ -66,7 +65,7 @@ class EditRun:
             edit_s = time.perf_counter() - start
             with folder.staged() as staging:
                 edits = save_edits(pictures, folder, staging, self._stem, self.text)
-                drawn = [_save(drawing, folder, staging, stem) for stem, drawing in drawings]
+                drawn = [save_drawing(drawing, folder, staging, stem) for stem, drawing in drawings]
         say(f"sampled in {edit_s:.1f} s, {config.num_inference_steps} steps a picture")
         facts = {"tail_sha256": tail.digest, "settings": asdict(config), "edit_s": round(edit_s, 2)}
         facts |= {"edits": edits, "drawings": drawn}
@@ -104,9 +103,3 @@ def _model_of(tail: Tail) -> str:
     if tail.info.model_id != BUILT_IN:
         raise ModelError(f"tail was fitted with {tail.info.model_id}, which has to be named; add --model and its place")
     return BUILT_IN
-
-
-def _save(drawing: Image.Image, folder: OutputFolder, staging: Path, stem: str) -> Path:
-    name = folder.free_name(stem, ".png")
-    save_png(drawing, staging / name)
-    return folder.path / name

@@ -16,7 +16,7 @@ from hiper.cli.loading import describe, load_hiper
 from hiper.cli.names import snapshots_path, subject_stem, tail_path
 from hiper.cli.options import Crop, Preset, Running, Subject
 from hiper.cli.output_folder import OutputFolder
-from hiper.cli.pictures import BATCH_SIZE, batch_count, save_edits
+from hiper.cli.pictures import BATCH_SIZE, batch_count, save_drawing, save_edits
 from hiper.cli.progress import edit_progress, fit_progress
 from hiper.edit import choose_edit_config
 from hiper.errors import OutputError
@@ -151,16 +151,14 @@ class FitRun:
         stem, prompts = subject_stem(self._tail_path), list(self.edits)
         # The sheet also samples the reconstruction and, for each prompt, the text alone.
         batches = batch_count(len(prompts)) + (1 + len(prompts) if self.sheet else 0)
-        sheet = None
-        with edit_progress(batches, choose_edit_config(hiper.recipe, tail)) as callback, folder.staged() as staging:
+        with edit_progress(batches, choose_edit_config(hiper.recipe, tail)) as callback:
             options = {"seed": self.changes["seed"], "callback": callback}
             pictures = hiper.edit(tail, prompts, batch_size=BATCH_SIZE, **options)
+            sheet = comparison(hiper, tail, prompts, pictures, source, **options) if self.sheet else None
+        with folder.staged() as staging:
             edits = save_edits(pictures, folder, staging, stem, self.text)
-            if self.sheet:
-                name = folder.free_name(f"{stem}-sheet", ".png")
-                save_png(comparison(hiper, tail, prompts, pictures, source, **options), staging / name)
-                sheet = folder.path / name
-        return {"edits": edits, "sheet": sheet}
+            path = save_drawing(sheet, folder, staging, f"{stem}-sheet") if sheet else None
+        return {"edits": edits, "sheet": path}
 
 
 def _summary(snapshots: Snapshots) -> str:

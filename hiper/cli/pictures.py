@@ -32,3 +32,10 @@ def save_edits(
         save_png(picture, staging / name, record if text else None)
         edits.append({"path": folder.path / name, "prompt": record["prompt"], "seed": int(record["seed"])})
     return edits
+
+
+def save_drawing(drawing: Image.Image, folder: OutputFolder, staging: Path, stem: str) -> Path:
+    """Save a sheet under a name of its own, and return where it will be."""
+    name = folder.free_name(stem, ".png")
+    save_png(drawing, staging / name)
+    return folder.path / name
