@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import torch
 from PIL import Image, ImageOps
@@ -15,6 +15,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from hiper.sheet import contact_sheet
+
+_COLUMNS: Final = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,11 +124,12 @@ def label_maps(token_maps: Tensor, words: Sequence[tuple[str, list[int]]], tail_
 
 
 def attention_sheet(attention: AttentionMaps, title: str = "") -> Image.Image:
-    """The picture beside its maps, each from its lowest to its highest value, with its share of all attention below."""
-    heats = [_heat(attention.picture, one) for one in attention.maps]
-    captions = ["", *(f"{share:.1%} of attention" for share in attention.shares)]
+    """The picture, then a map a label, each from its lowest to its highest value, with its share of all attention."""
+    cells = [attention.picture, *(_heat(attention.picture, one) for one in attention.maps)]
+    words = ["", *(f"{label}: {share:.1%}" for label, share in zip(attention.labels, attention.shares, strict=True))]
+    lines = [slice(start, start + _COLUMNS) for start in range(0, len(cells), _COLUMNS)]
     return contact_sheet(
-        [[attention.picture, *heats]], columns=["", *attention.labels], captions=[captions], title=title, cell=160
+        [cells[line] for line in lines], captions=[words[line] for line in lines], title=title, cell=160
     )
 
 

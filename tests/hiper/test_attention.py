@@ -99,8 +99,16 @@ def test_a_map_is_hot_where_attention_is():
     assert attention.shares == pytest.approx([0.5 / 16, 0.1 / 16])
     sheet = np.asarray(attention_sheet(attention)).astype(int)
     red = sheet[..., 0] - sheet[..., 2]
-    width, cell = 160 + 10, slice(60, 60 + 120)
+    width, cell = 160 + 10, slice(20, 20 + 160)
     for column, corner in ((1, (0, 0)), (2, (1, 1))):
         part = red[cell, 20 + column * width :][:, :160]
         hottest = np.unravel_index(part.argmax(), part.shape)
-        assert tuple(int(index > 60) for index in hottest) == corner
+        assert tuple(int(index > 80) for index in hottest) == corner
+
+
+def test_many_words_take_several_lines():
+    picture = Image.new("RGB", (64, 64), "grey")
+    few, many = (
+        attention_sheet(AttentionMaps(picture, ("word",) * count, torch.rand(count, 4, 4))) for count in (7, 20)
+    )
+    assert many.width == few.width and many.height > 2 * few.height
