@@ -1,6 +1,7 @@
 """hiper-edit as a user calls it."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hiper.cli.edit import parse_seeds
+from hiper.snapshot_file import SnapshotError
 from hiper.tail import load
+from hiper.tail_choice import choose_tail
 
 
 @pytest.fixture
@@ -89,3 +92,10 @@ def test_anything_is_seeds_or_refused(text):
         assert "write 0, or 0,2,5, or 0-3" in str(error)
     else:
         assert 1 <= len(seeds) <= 10_000 and all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_snapshots_of_another_fit_are_refused(fitted):
+    tail, snapshots = load(fitted), fitted.with_name("rex.snapshots.safetensors")
+    assert choose_tail(tail, snapshots, 4).digest == tail.digest
+    with pytest.raises(SnapshotError, match="belongs to another fit than the tail; keep the two files of one fit"):
+        choose_tail(replace(tail, vectors=tail.vectors + 1), snapshots, 4)
