@@ -174,8 +174,6 @@ def test_wrong_requests_are_refused(editor: Editor, error: type[Exception], mess
 
 @pytest.mark.parametrize(("height", "width"), [(64, 32), (32, 30), (-8, 32)])
 def test_a_size_that_the_bundle_has_not_is_refused(bundle: Bundle, height: int, width: int) -> None:
-    message = (
-        rf"makes pictures of 32 x 32 pixels, not of {height} x {width}; .* --size {height}x{width}"
-    )
+    message = rf"makes pictures of 32 x 32 pixels, not of {height} x {width}; .* --size {height}x{width}"
     with pytest.raises(BundleError, match=message):
         Editor(bundle, height, width)
