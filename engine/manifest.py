@@ -76,9 +76,7 @@ class Plan:
         compute_capability: of the GPU, as "9.0".
         gpu: its name.
         driver: CUDA version of its driver, as "13.0".
-        rows: the row buckets; the plan has one profile for each, in this order.
-        height: of the images in pixels.
-        width: of the images in pixels.
+        profiles: the shapes of its inputs that it takes, by name, one set a profile.
         optimization_level: TensorRT's, 0 to 5.
         relative_error: largest difference from PyTorch in fp32, over the largest value, when it was built.
     """
@@ -90,9 +88,7 @@ class Plan:
     compute_capability: str
     gpu: str
     driver: str
-    rows: tuple[int, ...]
-    height: int
-    width: int
+    profiles: tuple[Mapping[str, tuple[int, ...]], ...]
     optimization_level: int
     relative_error: float
 

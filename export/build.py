@@ -12,6 +12,7 @@ from torch import nn
 from engine import record
 from engine.bundle import open_bundle
 from engine.bundle_files import MANIFEST_NAME
+from engine.errors import BundleError
 from engine.manifest import FORMAT, Artifact, Manifest
 from export.config import ExportConfig
 from export.describe import (
@@ -27,7 +28,8 @@ from export.profiles import SIGNATURES, Sizes, choose_open_axes
 from export.room import check_room, weight_bytes
 from export.to_onnx import write_onnx
 from export.unfinished import unfinished_folder
-from export.verify import CHECKING_RUNTIMES, check_edit, check_onnx, check_parity
+from export.verify import CHECKING_RUNTIMES, check_onnx, check_parity
+from export.verify_edit import check_edit
 from hiper.models import StableDiffusion
 
 # What is being done, and which part of the work is behind it, 0 to 1.
@@ -64,8 +66,7 @@ def build_bundle(
 
     Raises:
         OutputError: the folder is taken, or disk or memory will not do.
-        BundleError: an exported network differs from PyTorch.
-        ValueError: a size does not suit the model.
+        BundleError: a size does not suit the model, or an exported network differs from PyTorch.
     """
     sizes = _image_sizes(model, config)
     networks = {name: make(model).eval() for name, make in MODULES.items()}
@@ -86,7 +87,7 @@ def _image_sizes(model: StableDiffusion, config: ExportConfig) -> tuple[tuple[in
     unit = size_unit(model)
     for height, width in config.sizes:
         if min(height, width) < unit or height % unit or width % unit:
-            raise ValueError(f"a size is {height}x{width}; this model takes multiples of {unit} pixels")
+            raise BundleError(f"size is {height}x{width} but this model makes multiples of {unit} pixels; take one")
     return config.sizes or ((model.image_size, model.image_size),)
 
 

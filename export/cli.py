@@ -8,9 +8,12 @@ from typing import Annotated, Literal
 
 import typer
 
+from engine.runtimes.buckets import BUCKETS
 from hiper.cli.console import reporting
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
+
+_PLANS = "TensorRT"
 
 EXAMPLES = """
 **Examples**
@@ -48,18 +51,39 @@ def export(
     ] = None,
     clip_skip: Annotated[int, typer.Option(min=0, help="Layers of the text encoder to leave out.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there.")] = False,
+    tensorrt: Annotated[
+        bool, typer.Option("--tensorrt", help="Also plans for this GPU; a bundle that is there only gets plans.")
+    ] = False,
+    rows: Annotated[
+        list[int] | None, typer.Option(help="UNet rows in one call.  [default: 1 2 4 8 16 32]", rich_help_panel=_PLANS)
+    ] = None,
+    level: Annotated[
+        int, typer.Option(min=0, max=5, help="How long to look for faster kernels.", rich_help_panel=_PLANS)
+    ] = 3,
+    workspace_gib: Annotated[
+        float | None, typer.Option(min=0, help="Memory for kernels. [default: all]", rich_help_panel=_PLANS)
+    ] = None,
+    timing_cache: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Keep kernel times for the next build.", rich_help_panel=_PLANS)
+    ] = None,
+    device: Annotated[int, typer.Option(min=0, help="Index of the GPU.", rich_help_panel=_PLANS)] = 0,
+    check: Annotated[
+        bool, typer.Option("--check", help="Let Polygraphy compare all files with PyTorch once more.")
+    ] = False,
 ) -> None:
     """Export a model's networks to files that run without PyTorch, each compared with PyTorch first."""
     # PyTorch takes seconds to load; help and a mistyped option should not.
-    from export.config import ExportConfig
-    from export.run import export_model
+    from export.config import ExportConfig, PlanConfig
+    from export.run import ExportRun
 
     sizes = tuple(parse_size(text) for text in size or ())
+    workspace_bytes = None if workspace_gib is None else int(workspace_gib * 2**30)
     try:
         config = ExportConfig(precision, tuple(keep_fp32 or ()), sizes)
+        plans = PlanConfig(tuple(rows or BUCKETS), level, workspace_bytes, timing_cache, device) if tensorrt else None
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
-    export_model(model, output, config, clip_skip, force)
+    ExportRun(model, output, config, clip_skip, force, plans, check).run()
     typer.echo(output)
 
 

@@ -1,8 +1,10 @@
-"""How a model is exported."""
+"""How a model is exported, and how plans are built."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from engine.manifest import NETWORKS, PRECISIONS
+from engine.runtimes.buckets import BUCKETS
 
 
 @dataclass(frozen=True)
@@ -38,3 +40,34 @@ class ExportConfig:
         sizes = (f"--size={height}x{width}" for height, width in self.sizes)
         kept = (f"--keep-fp32={name}" for name in self.keep_fp32)
         return (f"--precision={self.precision}", *sizes, *kept)
+
+
+@dataclass(frozen=True)
+class PlanConfig:
+    """How TensorRT builds plans of a bundle.
+
+    Attributes:
+        rows: how many the UNet takes in a call, a profile each; the other networks take one.
+        optimization_level: 0 to 5; the higher, the longer it looks for faster kernels.
+        workspace_bytes: memory that a kernel may use for itself; None takes what the GPU has.
+        timing_cache: a file that keeps measured kernel times from one build to the next; None measures all anew, which
+            NVIDIA recommends for the last build before a plan is used for long.
+        device: index of the GPU.
+
+    Raises:
+        ValueError: a number is outside its range.
+    """
+
+    rows: tuple[int, ...] = BUCKETS
+    optimization_level: int = 3
+    workspace_bytes: int | None = None
+    timing_cache: Path | None = None
+    device: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.rows or not set(self.rows) <= set(BUCKETS):
+            raise ValueError(
+                f"rows are {', '.join(map(str, self.rows)) or 'none'}; use some of {', '.join(map(str, BUCKETS))}"
+            )
+        if not 0 <= self.optimization_level <= 5:
+            raise ValueError(f"optimization_level is {self.optimization_level}; use 0 to 5")

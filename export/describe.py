@@ -11,13 +11,12 @@ from tokenizers import Tokenizer
 
 from engine.bundle_files import file_sha256
 from engine.manifest import EditDefaults, FileRecord, ScheduleRecord, TensorRecord
-from export.profiles import Axes, Sizes
+from export.profiles import Axes, Sizes, dtype_of
 from hiper.models import StableDiffusion
 from hiper.recipe import read_recipe
 from hiper.schedule import STEPS_OFFSET
 
 _PACKAGES: Final = ("hiper", "torch", "diffusers", "transformers", "onnx", "onnxscript", "onnxruntime", "openvino")
-_DTYPES: Final = {"input_ids": "int64", "image": "uint8"}
 
 
 def describe_file(path: Path) -> FileRecord:
@@ -30,8 +29,7 @@ def describe_tensors(
 ) -> tuple[TensorRecord, ...]:
     """Names, dtypes and shapes; open axes keep their names."""
     return tuple(
-        TensorRecord(name, _DTYPES.get(name, "float32"), sizes.open_shape(axes, open_axes))
-        for name, axes in tensors.items()
+        TensorRecord(name, dtype_of(name), sizes.open_shape(axes, open_axes)) for name, axes in tensors.items()
     )
 
 

@@ -77,3 +77,8 @@ class Sizes:
 def choose_open_axes(dynamic_size: bool) -> frozenset[str | int]:
     """Return the axes that an ONNX file leaves open: the rows, and where asked height and width."""
     return frozenset(("rows", *SIZE_AXES) if dynamic_size else ("rows",))
+
+
+def dtype_of(name: str) -> str:
+    """Return the dtype of an input or output: all are float32 but token ids and pixels."""
+    return {"input_ids": "int64", "image": "uint8"}.get(name, "float32")

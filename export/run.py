@@ -5,31 +5,82 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from engine.bundle_files import read_manifest
 from engine.manifest import Manifest
+from engine.runtimes.gpu import describe_gpu
 from export.build import Report, build_bundle
-from export.config import ExportConfig
+from export.config import ExportConfig, PlanConfig
+from export.plans import add_plans, check_model
 from hiper.cli.console import messages, say
-from hiper.models import load_model
+from hiper.models import StableDiffusion, load_model
 
 
-def export_model(model: str, folder: Path, config: ExportConfig, clip_skip: int, force: bool) -> Manifest:
-    """Load a model and build its bundle, with a bar on stderr where somebody watches."""
-    arguments = (model, *config.arguments(), *([f"--clip-skip={clip_skip}"] if clip_skip else []))
-    with _ending_cleanly(), _progress() as report:
-        report(f"loading {model}", 0.0)
-        loaded = load_model(model, clip_skip=clip_skip)
-        manifest = build_bundle(loaded, folder, config, arguments, force=force, report=report)
+@dataclass(frozen=True)
+class ExportRun:
+    """One call of `hiper-export`; the fields are its options.
+
+    Attributes:
+        plans: how to build TensorRT plans; None builds none.
+        check: whether Polygraphy compares everything once more.
+    """
+
+    model: str
+    folder: Path
+    config: ExportConfig
+    clip_skip: int
+    force: bool
+    plans: PlanConfig | None
+    check: bool
+
+    def run(self) -> None:
+        """Build a bundle, or add to the one that is there, with a bar on stderr where somebody watches."""
+        if self.plans is not None:
+            # A missing GPU shall not show after an hour.
+            describe_gpu(self.plans.device)
+        with _ending_cleanly(), _progress() as report:
+            report(f"loading {self.model}", 0.0)
+            model = load_model(self.model, clip_skip=self.clip_skip)
+            if self.folder.exists() and not self.force and (self.plans or self.check):
+                manifest = read_manifest(self.folder)
+                check_model(model, self.folder, manifest)
+            else:
+                manifest = build_bundle(
+                    model, self.folder, self.config, self._arguments(), force=self.force, report=report
+                )
+            if self.plans is not None:
+                manifest = add_plans(model, self.folder, self.config, self.plans, report)
+            compared = self._compare(model, manifest, report) if self.check else []
+        _tell(manifest, compared)
+
+    def _arguments(self) -> tuple[str, ...]:
+        clip_skip = (f"--clip-skip={self.clip_skip}",) if self.clip_skip else ()
+        return (self.model, *self.config.arguments(), *clip_skip)
+
+    def _compare(self, model: StableDiffusion, manifest: Manifest, report: Report) -> list[str]:
+        # Polygraphy is needed for nothing else.
+        from export.compare import compare
+
+        report("comparing by Polygraphy", 1.0)
+        height, width = (self.config.sizes or ((model.image_size, model.image_size),))[0]
+        return compare(model, self.folder, manifest, height, width)
+
+
+def _tell(manifest: Manifest, compared: list[str]) -> None:
     for name, artifact in manifest.networks.items():
         size = sum(file.size_bytes for file in artifact.files) / 2**20
         say(f"{name}: {size:.1f} MiB in {artifact.precision}, {artifact.relative_error:.1e} from PyTorch")
+    for plan in manifest.plans:
+        say(f"{plan.network} for {plan.gpu}: {plan.file.size_bytes / 2**20:.1f} MiB, {plan.relative_error:.1e}")
     say(f"one whole edit: {manifest.edit_psnr_db:.1f} dB from PyTorch")
-    return manifest
+    if compared:
+        say(f"Polygraphy agrees about the {', '.join(compared)}")
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """ONNX → a TensorRT plan for the GPU of this machine, in the precision that the ONNX file has."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,34 +10,13 @@ import tensorrt
 from engine.atomic_file import write_atomically
 from engine.errors import BundleError
 from engine.runtimes.tensorrt_log import TensorRTLog
+from export.config import PlanConfig
 
 # Shapes of all inputs by name; a plan has one profile for each such set, which takes these and no others.
 Profile = Mapping[str, tuple[int, ...]]
 
 # Which part of the work is done, 0 to 1.
 Advance = Callable[[float], None]
-
-
-@dataclass(frozen=True)
-class PlanConfig:
-    """How TensorRT builds.
-
-    Attributes:
-        optimization_level: 0 to 5; the higher, the longer it looks for faster kernels.
-        workspace_bytes: memory that a kernel may use for itself; None takes what the GPU has.
-        timing_cache: a file that keeps measured kernel times from one build to the next; None measures all anew, which
-            NVIDIA recommends for the last build before a plan is used for long.
-        device: index of the GPU.
-    """
-
-    optimization_level: int = 3
-    workspace_bytes: int | None = None
-    timing_cache: Path | None = None
-    device: int = 0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.optimization_level <= 5:
-            raise ValueError(f"optimization_level is {self.optimization_level}; use 0 to 5")
 
 
 def build_plan(path: Path, profiles: Sequence[Profile], config: PlanConfig, advance: Advance) -> memoryview:

@@ -8,7 +8,7 @@ import torch
 
 from engine.bundle import open_bundle
 from engine.bundle_files import read_manifest
-from engine.errors import OutputError
+from engine.errors import BundleError, OutputError
 from export import room
 from export.build import build_bundle
 from export.config import ExportConfig
@@ -117,7 +117,7 @@ def test_refuses_early_without_disk(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [(72, 64), (64, 0), (8, 8)])
 def test_refuses_a_size_off_the_grid(model: StableDiffusion, tmp_path: Path, size: tuple[int, int]) -> None:
-    with pytest.raises(ValueError, match=rf"^a size is {size[0]}x{size[1]}; this model takes multiples of 16 pixels$"):
+    with pytest.raises(BundleError, match=f"^size is {size[0]}x{size[1]} but this model makes multiples of 16 "):
         build_bundle(model, tmp_path / "bundle", ExportConfig(sizes=(size,)), ())
 
 

@@ -13,7 +13,8 @@ from engine.bundle import open_bundle
 from engine.errors import BundleError
 from export.modules import Decoder
 from export.profiles import SIGNATURES, Sizes
-from export.verify import check_edit, check_onnx, check_parity, psnr_db, relative_error
+from export.verify import check_onnx, check_parity, relative_error
+from export.verify_edit import check_edit, psnr_db
 from hiper.models import StableDiffusion
 
 pixels = numpy_strategies.arrays(np.uint8, (4, 4, 3))

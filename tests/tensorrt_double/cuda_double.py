@@ -40,6 +40,7 @@ class CudaDouble:
         streams: by number.
         launches: graphs launched so far.
         gpus: how many there are.
+        compute_capability: of all of them.
     """
 
     def __init__(self) -> None:
@@ -47,6 +48,7 @@ class CudaDouble:
         self.streams: dict[int, Stream] = {}
         self.launches = 0
         self.gpus = 1
+        self.compute_capability = (9, 0)
         self._interface = json.loads((HERE / "cuda-13.5.json").read_text())
         self._error = enum.Enum("cudaError_t", self._interface["enums"]["cudaError_t"])
 
@@ -88,7 +90,8 @@ class CudaDouble:
             raise CudaError("cudaErrorInvalidDevice")
 
     def _cudaGetDeviceProperties(self, device: int) -> SimpleNamespace:
-        return SimpleNamespace(name=b"Double", major=9, minor=0)
+        major, minor = self.compute_capability
+        return SimpleNamespace(name=b"Double", major=major, minor=minor)
 
     def _cudaDriverGetVersion(self) -> int:
         return 13000
