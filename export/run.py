@@ -44,7 +44,7 @@ class ExportRun:
         if self.plans is not None:
             # A missing GPU shall not show after an hour.
             describe_gpu(self.plans.device)
-        with _ending_cleanly(), _progress() as report:
+        with ending_cleanly(), _progress() as report:
             report(f"loading {self.model}", 0.0)
             model = load_model(self.model, clip_skip=self.clip_skip)
             if self.folder.exists() and not self.force and (self.plans or self.check):
@@ -99,7 +99,7 @@ def _progress() -> Iterator[Report]:
 
 
 @contextmanager
-def _ending_cleanly() -> Iterator[None]:
+def ending_cleanly() -> Iterator[None]:
     """Let SIGTERM unwind the stack as Ctrl-C does, so that an unfinished folder goes."""
 
     def stop(number: int, frame: FrameType | None) -> NoReturn:

@@ -56,7 +56,7 @@ def write_onnx(
         )
     assert result is not None
     _tidy(result.model.graph, signature, sizes, dimensions.keys())
-    return _save(result.model, path)
+    return save(result.model, path)
 
 
 def example(name: str, shape: tuple[int, ...], seed: int = 0) -> Tensor:
@@ -126,7 +126,8 @@ def _forget_origin(graph: onnx_ir.Graph) -> None:
         value.metadata_props.clear()
 
 
-def _save(model: onnx_ir.Model, path: Path) -> tuple[Path, ...]:
+def save(model: onnx_ir.Model, path: Path) -> tuple[Path, ...]:
+    """Write a model, its weights beside it where they are many; return the files, the model first."""
     weights = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value)
     if weights <= _MAX_SINGLE_FILE_BYTES:
         onnx_ir.save(model, path)

@@ -1,5 +1,6 @@
 """Oracle: the same edit in PyTorch. A seed, a prompt and a tail mean one picture in both paths."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import torch
 
 from engine.bundle import open_bundle
 from engine.edit_request import EditRequest
-from engine.editor import Editor
+from engine.editor import Editor, Progress
+from engine.errors import EditError
 from engine.tail_file import TailFile
 from hiper.execution import Execution
 from hiper.models import StableDiffusion
@@ -24,6 +26,10 @@ SETTINGS: list[dict[str, Any]] = [
 ]
 
 
+def tail_file(tail: Tail) -> TailFile:
+    return TailFile(tail.vectors.numpy(), tail.initial.numpy(), tail.info)
+
+
 @pytest.fixture(scope="module")
 def tail(model: StableDiffusion) -> Tail:
     vectors = torch.randn(5, model.dim, generator=torch.Generator().manual_seed(1))
@@ -36,7 +42,28 @@ def test_engine_and_pytorch_make_the_same_picture(
     model: StableDiffusion, exported: Path, tail: Tail, settings: dict[str, Any]
 ) -> None:
     [expected] = HiPer(model, Execution()).edit(tail, "a dog on a cat", **settings)
-    request = EditRequest("a dog on a cat", TailFile(tail.vectors.numpy(), tail.initial.numpy(), tail.info), **settings)
+    request = EditRequest("a dog on a cat", tail_file(tail), **settings)
     [result] = Editor(open_bundle(exported, "onnxruntime")).edit([request])
     difference = np.abs(result.image.astype(int) - np.asarray(expected).astype(int))
     assert difference.max() <= 2 and np.asarray(expected).std() > 10
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_a_picture_does_not_depend_on_its_company(exported: Path, tail: Tail, runtime: str) -> None:
+    """Bit by bit, in a call of the same shape, next to other steps, other tails and a poisoned edit."""
+    pytest.importorskip(runtime)
+    editor = Editor(open_bundle(exported, runtime), buckets=[8])
+    own = tail_file(tail)
+    requests = [EditRequest("a dog", own, seed=seed, num_inference_steps=3 + seed, solver="euler") for seed in range(3)]
+    alone = [editor.edit([request])[0].image for request in requests]
+    poisoned = replace(requests[0], tail=replace(own, tail=np.full_like(own.tail, np.nan)), num_inference_steps=9)
+    pictures: dict[int, Any] = {}
+
+    def keep(progress: Progress) -> None:
+        if progress.done and progress.edit.request.num_inference_steps != 9:
+            pictures[progress.edit.request.seed] = progress.picture()
+
+    with pytest.raises(EditError):
+        editor.edit([requests[0], poisoned, *requests[1:]], keep)
+    for seed, image in enumerate(alone):
+        np.testing.assert_array_equal(pictures[seed], image)

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import onnx
+import onnx_ir
 import pytest
 import torch
 
 from engine.runtimes import load_network
+from export import to_onnx
 from export.build import in_precision
 from export.modules import MODULES
 from export.profiles import SIGNATURES, Sizes
@@ -96,3 +98,14 @@ def test_an_axis_that_cannot_stay_open_is_an_error(model: StableDiffusion, tmp_p
     with pytest.raises(Exception, match="rows"):
         write_onnx(Twice(), SIGNATURES["decoder"], _sizes(model, 2), tmp_path / "twice.onnx")
     assert not list(tmp_path.iterdir())
+
+
+def test_large_weights_lie_beside_the_model(
+    exported: Path, model: StableDiffusion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(to_onnx, "_MAX_SINGLE_FILE_BYTES", 0)
+    files = to_onnx.save(onnx_ir.load(exported / "unet.onnx"), tmp_path / "unet.onnx")
+    assert [path.name for path in files] == ["unet.onnx", "unet.onnx.data"]
+    check_onnx(files[0])
+    unet = load_network(files[0], "onnxruntime")
+    assert check_network(MODULES["unet"](model), unet, SIGNATURES["unet"], _sizes(model, 1), "fp32", "unet") < 1e-5
