@@ -1,5 +1,7 @@
 """Training that stops and goes on equals training that never stopped; oracle: itself, uninterrupted."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +14,7 @@ from hiper.menagerie.train import dataset, text, unet, vae
 from hiper.menagerie.train.checkpoint import Average, load, save
 from hiper.menagerie.train.workers import Worker, run_workers
 from hiper.menagerie.world import held_out, sample_identity
+from hiper.models import load_model
 
 VAE = vae.VaeConfig(samples=8, batch=2, size=32, checkpoint_steps=1)
 
@@ -121,3 +124,18 @@ def test_held_out_animals_are_in_no_training_stream() -> None:
     for stream in (1, 2, 3, 4, (2, 0), (3, 0), (3, 1), (4, 0)):
         rng = np.random.default_rng(stream)
         assert drawn.isdisjoint(sample_identity(rng) for _ in range(20))
+
+
+@pytest.mark.slow
+def test_the_command_trains_in_several_processes(tmp_path: Path) -> None:
+    def call(*arguments: str) -> None:
+        command = [sys.executable, "-m", "hiper.menagerie.train", *arguments, "--folder", str(tmp_path)]
+        subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+
+    call("vae", "--samples", "16")
+    call("text", "--samples", "256")
+    call("data", "--count", "4096", "--workers", "2")
+    call("unet", "--samples", "64", "--workers", "2", "--mixing", "0.5")
+    call("probe", "--samples", "64")
+    call("assemble", str(tmp_path / "model"))
+    assert load_model(tmp_path / "model").image_size == 128

@@ -8,10 +8,9 @@ from typing import Annotated
 
 import typer
 
-from hiper.menagerie.train import assemble as parts
-from hiper.menagerie.train import dataset, probes, text, unet, vae
+from hiper.menagerie.train import dataset, parts, probes, text, unet, vae
 from hiper.menagerie.train.checkpoint import save
-from hiper.menagerie.train.workers import Worker, run_workers
+from hiper.menagerie.train.workers import run_workers
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -46,7 +45,7 @@ def make_data(
     workers: Workers = 2,
 ) -> None:
     """3. Pictures as latents, with captions, and the scale of the latents."""
-    run_workers(partial(_build_shards, folder=folder, count=count), workers)
+    run_workers(partial(parts.build_shards, folder=folder, count=count), workers)
     deviation = float(dataset.read(folder / "shards").latents[:8192].float().std())
     save(folder / "latent_scale.pt", {"latent_scale": 1 / deviation})
     print(f"latent scale {1 / deviation:.5f}")
@@ -65,7 +64,7 @@ def train_unet(
 ) -> None:
     """4. The denoiser, and the text encoder with it."""
     config = unet.UnetConfig(samples, batch, learning_rate, mixing=mixing)
-    run_workers(partial(_train_unet, folder=folder, config=config, name=name, start=start), workers)
+    run_workers(partial(parts.train_unet, folder=folder, config=config, name=name, start=start), workers)
 
 
 @app.command("probe")
@@ -82,15 +81,6 @@ def assemble(
 ) -> None:
     """6. The whole model in diffusers' layout."""
     parts.assemble(folder, target, name)
-
-
-def _build_shards(worker: Worker, folder: Path, count: int) -> None:
-    tokenizer = text.open_tokenizer(folder / "tokenizer")
-    dataset.build(worker, folder / "shards", parts.trained_vae(folder), tokenizer, count)
-
-
-def _train_unet(worker: Worker, folder: Path, config: unet.UnetConfig, name: str, start: str) -> None:
-    unet.train(worker, folder, config, dataset.read(folder / "shards"), parts.new_denoising(folder), name, start)
 
 
 if __name__ == "__main__":

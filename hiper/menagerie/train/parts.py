@@ -1,4 +1,4 @@
-"""Put the trained parts together in diffusers' layout, in half precision."""
+"""The trained parts: what each training needs of the ones before, and all together in diffusers' layout."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 from safetensors.torch import save_file
 
+from hiper.menagerie.train import dataset, unet
 from hiper.menagerie.train.checkpoint import load
 from hiper.menagerie.train.text import Matcher, new_text_encoder, open_tokenizer, tokenize
-from hiper.menagerie.train.unet import Denoising, new_scheduler, new_unet
+from hiper.menagerie.train.unet import Denoising, UnetConfig, new_scheduler, new_unet
 from hiper.menagerie.train.vae import new_vae
+from hiper.menagerie.train.workers import Worker
 
 
 def trained_vae(folder: Path) -> AutoencoderKL:
@@ -48,6 +50,17 @@ def trained_denoising(folder: Path, name: str) -> Denoising:
     denoising = new_denoising(folder)
     denoising.load_state_dict(_state(folder / f"{name}.pt")["average"])
     return denoising.eval()
+
+
+def build_shards(worker: Worker, folder: Path, count: int) -> None:
+    """Write the shards that are still missing, with the trained autoencoder."""
+    tokenizer = open_tokenizer(folder / "tokenizer")
+    dataset.build(worker, folder / "shards", trained_vae(folder), tokenizer, count)
+
+
+def train_unet(worker: Worker, folder: Path, config: UnetConfig, name: str, start: str) -> None:
+    """Train on the shards there are."""
+    unet.train(worker, folder, config, dataset.read(folder / "shards"), new_denoising(folder), name, start)
 
 
 def assemble(folder: Path, target: Path, name: str) -> None:
