@@ -6,12 +6,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine import row_kernels
 from engine.rows import RowBatch, RowEdit, fit
 from engine.schedule import NoiseSchedule, Solver, step_table
 
 LATENTS, PROMPT = (4, 2, 3), (7, 5)
 ALPHAS = np.cumprod(1 - np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2)
 SOLVERS: list[Solver] = ["ddim", "dpmpp_2m", "euler"]
+
+
+@pytest.fixture(autouse=True, params=["installed kernels", "NumPy"])
+def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "NumPy":
+        monkeypatch.setattr(row_kernels, "_MISSING", "hidden by a test")
 
 
 def unet(sample: Any, timestep: Any, encoder_hidden_states: Any) -> Any:
