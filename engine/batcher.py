@@ -11,8 +11,7 @@ from typing import NamedTuple
 
 from engine.edit_request import CheckedEdit, EditRequest, EditResult
 from engine.editor import Edit, Editor, Progress
-from engine.rows import fit
-from engine.urgency import Shares, by_urgency
+from engine.urgency import Shares, by_urgency, fit
 
 OnStep = Callable[[Progress], object]
 

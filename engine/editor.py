@@ -16,8 +16,9 @@ from engine.preview import fit_colors, preview
 from engine.prompt_encoder import PromptEncoder, splice
 from engine.request_check import check_request
 from engine.row_kernels import Floats, Pixels
-from engine.rows import RowBatch, RowEdit, fit
+from engine.rows import RowBatch, RowEdit
 from engine.runtimes.buckets import BUCKETS
+from engine.urgency import fit
 
 
 @dataclass(eq=False)

@@ -6,7 +6,7 @@ A row is one evaluation of the UNet. A guided step of an edit takes two rows, an
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, Protocol, TypeVar
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from engine.row_kernels import NONE, ROW_STEP, Floats, RowArrays, advance, nativ
 from engine.runtimes.buckets import BUCKETS
 from engine.schedule import StepTable
 
-__all__ = ["RowBatch", "RowEdit", "TakesRows", "fit", "native_status"]
+__all__ = ["RowBatch", "RowEdit", "native_status"]
 
 
 @dataclass(eq=False)
@@ -54,27 +54,6 @@ class RowEdit:
     def rows(self) -> int:
         """How many rows its next step takes."""
         return 1 + self.guided
-
-
-class TakesRows(Protocol):
-    """What competes for the rows of a call."""
-
-    @property
-    def rows(self) -> int:
-        """How many rows it takes."""
-
-
-Taker = TypeVar("Taker", bound=TakesRows)
-
-
-def fit(takers: Iterable[Taker], max_rows: int) -> list[Taker]:
-    """Pick in the given order whatever still finds room."""
-    fitting: list[Taker] = []
-    for taker in takers:
-        if taker.rows <= max_rows:
-            fitting.append(taker)
-            max_rows -= taker.rows
-    return fitting
 
 
 class _Place(NamedTuple):

@@ -1,4 +1,4 @@
-"""Who comes first: users get equal shares of the work, and within that the earliest deadline wins."""
+"""Who gets rows: users have equal shares of the work, within that the earliest deadline wins, and what fits goes in."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -55,3 +55,24 @@ def by_urgency(jobs: Iterable[AnyJob]) -> list[AnyJob]:
         for job, start in zip(mine, sorted(job.start for job in mine), strict=True):
             job.start = start
     return sorted((job for mine in own.values() for job in mine), key=lambda job: (job.start, job.deadline))
+
+
+class TakesRows(Protocol):
+    """What competes for the rows of a call."""
+
+    @property
+    def rows(self) -> int:
+        """How many rows it takes."""
+
+
+Taker = TypeVar("Taker", bound=TakesRows)
+
+
+def fit(takers: Iterable[Taker], max_rows: int) -> list[Taker]:
+    """Pick in the given order whatever still finds room."""
+    fitting: list[Taker] = []
+    for taker in takers:
+        if taker.rows <= max_rows:
+            fitting.append(taker)
+            max_rows -= taker.rows
+    return fitting

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from engine import row_kernels
-from engine.rows import RowBatch, RowEdit, fit
+from engine.rows import RowBatch, RowEdit
 from engine.schedule import NoiseSchedule, Solver, step_table
 
 LATENTS, PROMPT = (4, 2, 3), (7, 5)
@@ -138,12 +138,6 @@ def test_rows_and_buckets() -> None:
     np.testing.assert_array_equal(inputs["encoder_hidden_states"], edits[1].cond[None])
     inputs = batch.turn(unet(**inputs), [])
     assert len(inputs["sample"]) == 0
-
-
-def test_fit_picks_in_order_whatever_finds_room() -> None:
-    edits = [edit(seed, scale=scale) for seed, scale in enumerate([2.0, 1.0, 2.0, 1.0, 1.0])]
-    assert fit(edits, 4) == [edits[0], edits[1], edits[3]]
-    assert fit(edits, 0) == []
 
 
 def test_one_bucket_gives_every_call_its_shape() -> None:

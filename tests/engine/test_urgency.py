@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.urgency import Shares, by_urgency
+from engine.urgency import Shares, by_urgency, fit
 
 
 @dataclass(eq=False)
@@ -15,6 +15,7 @@ class Work:
     deadline: float
     cost: float = 1.0
     start: float = 0.0
+    rows: int = 2
 
 
 class Desk:
@@ -103,3 +104,9 @@ def test_those_who_left_are_forgotten() -> None:
         desk.submit(Work(f"guest {number}", 0))
         desk.serve()
     assert len(desk.shares._next) == 1
+
+
+def test_whatever_finds_room_is_picked_in_order() -> None:
+    jobs = [Work("ann", 0, rows=rows) for rows in (2, 1, 2, 1, 1)]
+    assert fit(jobs, 4) == [jobs[0], jobs[1], jobs[3]]
+    assert fit(jobs, 0) == []
