@@ -10,7 +10,7 @@ from typing import Final
 from engine.bundle import open_bundle
 from engine.edit_request import EditRequest
 from engine.editor import Editor
-from engine.runtimes import Network
+from engine.runtimes import Network, RuntimeOptions
 from engine.runtimes.gpu import Gpu, describe_gpu
 from export.build import Report, build_bundle
 from export.config import ExportConfig, PlanConfig
@@ -62,7 +62,7 @@ def check_tensorrt(
         start = perf_counter()
         manifest = add_plans(loaded, folder, config, PlanConfig(rows=_ROWS, device=device), report)
         build_s = perf_counter() - start
-        bundle = open_bundle(folder, "tensorrt")
+        bundle = open_bundle(folder, "tensorrt", RuntimeOptions(device=device))
         psnr_db = check_edit(loaded, bundle, config.precision)
         editor = Editor(bundle, buckets=_ROWS)
         editor.warm_up()
