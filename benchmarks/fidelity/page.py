@@ -77,7 +77,7 @@ def markdown(record: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
         f"{record['question']} Measured {record['time'][:10]} on {record['hardware']['cpu']}: {conditions(settings)}",
         table([row for row in results["settings"] if is_headline(row)]),
         EXPLANATION.format(trusted=_listed(results["trusted"])),
-        against_text(results.get("hiper_to_text", {})),
+        against_text(results["to_text"]),
         *(f"![{title}]({path})" for title, path in pictures.items()),
     ]
     return "\n\n".join(filter(None, paragraphs)) + "\n"
@@ -107,14 +107,17 @@ def is_headline(row: Row) -> bool:
     return not row["knob"] or row["method"] in ("sdedit", "imagic")
 
 
-def against_text(ratios: Mapping[str, Any]) -> str:
+def against_text(to_text: Mapping[str, Any]) -> str:
     """The targets in words: HiPer's identity error and success as shares of text alone's."""
+    if not {"hiper", "truth"} <= to_text.keys():
+        return ""
     lines = [
         f"- {edit}: {_interval(found['identity_error'], 2)} of text alone's identity error "
+        f"(the VAE leaves {to_text['truth'][edit]['identity_error']['value']:.2f} of it in the truth itself) "
         f"at {_interval(found['success'], 2)} of its edit success"
-        for edit, found in ratios.items()
+        for edit, found in to_text["hiper"].items()
     ]
-    return "\n".join(["HiPer against text alone, by edit:", "", *lines]) if lines else ""
+    return "\n".join(["HiPer against text alone, by edit:", "", *lines])
 
 
 def _cells(row: Row) -> list[str]:

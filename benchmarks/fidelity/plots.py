@@ -52,16 +52,17 @@ def knobs(rows: Sequence[Row]) -> Figure:
         rows: `results["settings"]` of a record.
     """
     figure = Figure(figsize=(11, 6), layout="constrained")
-    panels = figure.subplots(len(FIGURES), len(KNOBS), sharey="row")
-    for column, (knob, label) in zip(panels.T, KNOBS.items(), strict=True):
-        found = [row for row in rows if row["method"] == "hiper" and row["knob"] == knob]
+    curves = {knob: [row for row in rows if (row["method"], row["knob"]) == ("hiper", knob)] for knob in KNOBS}
+    curves = {knob: found for knob, found in curves.items() if found}
+    panels = figure.subplots(len(FIGURES), max(1, len(curves)), sharey="row", squeeze=False)
+    for column, (knob, found) in zip(panels.T, curves.items(), strict=False):
         for axes, (measure, name) in zip(column, FIGURES.items(), strict=True):
             values = [row["value"] for row in found]
             estimates = [row["edits"]["all"][measure] for row in found]
             low, high = ([estimate[end] for estimate in estimates] for end in ("low", "high"))
             axes.fill_between(values, low, high, color=COLOURS["hiper"], alpha=0.15, linewidth=0)
             axes.plot(values, [estimate["value"] for estimate in estimates], "o-", color=COLOURS["hiper"])
-            axes.set(xlabel=label, ylabel=name)
+            axes.set(xlabel=KNOBS[knob], ylabel=name)
             axes.set_ylim(0, 1.03 if measure == "success" else None)
             axes.grid(color="#e4e4e8")
             axes.label_outer()

@@ -19,20 +19,19 @@ TRUSTED = 0.95
 
 
 def summarise(scores: Sequence[Score]) -> dict[str, Any]:
-    """The results of a record: every setting's figures with intervals over identities, and HiPer against text alone."""
+    """The results of a record: every setting's figures with intervals over identities, and against text alone."""
     settings: dict[Setting, list[Score]] = defaultdict(list)
     for score in scores:
         settings[Setting(score.method, score.knob, score.value)].append(score)
     probe = _agreements(settings.get(Setting("truth"), []))
     trusted = [name for name, share in probe.items() if share >= TRUSTED]
-    results: dict[str, Any] = {
+    plain = {setting.method: found for setting, found in settings.items() if not setting.knob}
+    return {
         "probe_right_on_truth": probe,
         "trusted": trusted,
         "settings": [_row(setting, found, trusted) for setting, found in settings.items()],
+        "to_text": {method: _against(found, plain["text"]) for method, found in plain.items() if "text" in plain},
     }
-    if Setting("hiper") in settings and Setting("text") in settings:
-        results["hiper_to_text"] = _against(settings[Setting("hiper")], settings[Setting("text")])
-    return results
 
 
 def by_identity(scores: Iterable[Score], figure: str, edit: str = "all") -> dict[int, float]:

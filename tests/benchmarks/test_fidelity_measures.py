@@ -143,11 +143,11 @@ def test_summary_averages_over_identities_and_compares_with_text_alone():
     assert hiper["edits"]["pose"]["success"] == {"value": 1, "low": 1, "high": 1}
     assert hiper["edits"]["all"]["success"]["value"] == pytest.approx(13 / 16)
     assert hiper["by_identity"]["success"] == [0.25, 1, 1, 1] and hiper["marks"]["value"] == 0
-    assert results["hiper_to_text"]["pose"]["identity_error"]["value"] == 0.25
-    assert results["hiper_to_text"]["all"]["success"]["value"] == 1
+    assert results["to_text"]["hiper"]["pose"]["identity_error"]["value"] == 0.25
+    assert results["to_text"]["hiper"]["all"]["success"]["value"] == 1
 
 
 def test_summary_trusts_no_probe_that_was_not_tested():
-    results = summarise([score("text", 0, edit, True, 1.0) for edit in EDITS])
+    results = summarise([score("hiper", 0, edit, True, 1.0) for edit in EDITS])
     assert results["trusted"] == [] and results["settings"][0]["marks"] is None
-    assert "hiper_to_text" not in results
+    assert results["to_text"] == {}
