@@ -20,11 +20,11 @@ from hiper.cli.output_folder import OutputFolder
 from hiper.cli.pictures import BATCH_SIZE, batch_count
 from hiper.cli.progress import edit_progress, fit_progress
 from hiper.edit import choose_edit_config
-from hiper.images import save_png
 from hiper.menagerie.captions import terse_caption
 from hiper.menagerie.render import render
 from hiper.menagerie.world import PLACES, POSES, SPECIES, Content, Framing, Identity, held_out
 from hiper.pipeline import HiPer
+from hiper.png import save_png
 from hiper.recipe import choose_config
 from hiper.sheet import contact_sheet
 from hiper.tail import Tail, save

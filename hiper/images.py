@@ -3,7 +3,7 @@
 import hashlib
 import io
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -11,10 +11,9 @@ from typing import Final, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from engine.atomic_file import write_atomically
 from engine.capped_file import read_capped
 from hiper.errors import ImageError
 
@@ -93,20 +92,6 @@ def to_uint8(images: Tensor) -> NDArray[np.uint8]:
 def to_pictures(images: Tensor) -> list[Image.Image]:
     """Turn images (batch, 3, H, W) in [-1, 1] into PIL images."""
     return [Image.fromarray(pixels) for pixels in to_uint8(images)]
-
-
-def save_png(picture: Image.Image, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
-    """Write a PNG whole or not at all, with text fields that any picture viewer can show.
-
-    Raises:
-        OutputError: no such folder, no permission or no space.
-    """
-    fields = PngImagePlugin.PngInfo()
-    for name, text in (metadata or {}).items():
-        fields.add_itxt(name, text)
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", pnginfo=fields)
-    write_atomically(path, buffer.getvalue())
 
 
 def _checked(open_picture: Callable[[], Image.Image], name: str) -> Image.Image:

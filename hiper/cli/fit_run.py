@@ -21,9 +21,10 @@ from hiper.cli.progress import edit_progress, fit_progress
 from hiper.edit import choose_edit_config
 from hiper.errors import OutputError
 from hiper.fit import FitConfig
-from hiper.images import load_image, save_png
+from hiper.images import load_image
 from hiper.loss_curve import loss_curve
 from hiper.pipeline import HiPer
+from hiper.png import save_png
 from hiper.prompts import check_prompts
 from hiper.recipe import choose_config
 from hiper.snapshot_file import Snapshots, read_snapshots

@@ -11,7 +11,7 @@ from PIL import Image
 
 from hiper.cli.names import slug
 from hiper.cli.output_folder import OutputFolder
-from hiper.images import save_png
+from hiper.png import save_png
 
 BATCH_SIZE: Final = 4
 

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from hiper.errors import ImageError, OutputError
-from hiper.images import load_image, save_png, to_pictures, to_tensor, to_uint8
+from hiper.errors import ImageError
+from hiper.images import load_image, to_pictures, to_tensor, to_uint8
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
 PICTURE = Image.fromarray(PIXELS)
@@ -191,16 +191,3 @@ def test_pixels_return_unchanged() -> None:
     assert (to_uint8(values / 127.5 - 1) == values.permute(0, 2, 3, 1).numpy()).all()
     assert to_uint8(torch.tensor([-9.0, 9.0]).reshape(1, 1, 1, 2).expand(1, 3, 1, 2))[0, 0, :, 0].tolist() == [0, 255]
     assert [picture.size for picture in to_pictures(torch.zeros(2, 3, 8, 16))] == [(16, 8), (16, 8)]
-
-
-def test_png_keeps_pixels_and_text(tmp_path: Path) -> None:
-    metadata = {"prompt": "a dög, 日本", "seed": "1"}
-    save_png(PICTURE, tmp_path / "edit.png", metadata)
-    with Image.open(tmp_path / "edit.png") as picture:
-        assert dict(picture.text) == metadata
-        np.testing.assert_array_equal(np.asarray(picture), PIXELS)
-    save_png(PICTURE, tmp_path / "edit.png")
-    with Image.open(tmp_path / "edit.png") as picture:
-        assert dict(picture.text) == {}
-    with pytest.raises(OutputError, match="No such file or directory"):
-        save_png(PICTURE, tmp_path / "none" / "edit.png")
