@@ -42,6 +42,11 @@ class TailFile:
     tail_init: NDArray[np.float32]
     info: TailInfo
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the learned rows, 64 hex digits."""
+        return tail_digest(self.tail)
+
 
 def read_tail_file(path: str | Path) -> TailFile:
     """Read and check a tail file; never unpickles and never reads more than MAX_SIZE_BYTES.

@@ -1,23 +1,33 @@
-"""What the paper shows of a tail: reconstruction, edit and text alone side by side, its strength, its attention."""
+"""What the paper shows of a tail: reconstruction, edit and text alone side by side, and its strength.
+
+Loads no PyTorch: whatever edits can be shown so.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from PIL import Image
 
-from hiper.attention import AttentionMaps, label_maps, recorded_attention, word_positions
-from hiper.pipeline import HiPer
 from hiper.sheet import contact_sheet
-from hiper.tail import Tail
+
+if TYPE_CHECKING:
+    from hiper.edit import Subject
 
 STRENGTHS: Final = (0.2, 0.4, 0.6, 0.8, 1.0)
 
 
+class Editing(Protocol):
+    """What edits as `HiPer` does, with whatever networks."""
+
+    def edit(self, *args: Any, **options: Any) -> list[Image.Image]:
+        """Sample pictures; as `HiPer.edit`."""
+
+
 def comparison(
-    hiper: HiPer,
-    tail: Tail,
+    hiper: Editing,
+    tail: Subject,
     prompts: Sequence[str],
     edits: Sequence[Image.Image],
     source: Image.Image | None = None,
@@ -26,7 +36,7 @@ def comparison(
     """Draw edits beside what the tail makes of its own prompt, and what the model makes of the text alone.
 
     Args:
-        hiper: the model.
+        hiper: what edits.
         tail: of the subject.
         prompts: target prompts.
         edits: one picture a prompt.
@@ -46,12 +56,12 @@ def comparison(
 
 
 def strength_strip(
-    hiper: HiPer, tail: Tail, prompts: Sequence[str], strengths: Sequence[float] = STRENGTHS, **options: Any
+    hiper: Editing, tail: Subject, prompts: Sequence[str], strengths: Sequence[float] = STRENGTHS, **options: Any
 ) -> Image.Image:
     """Draw each prompt with the text alone, then under rising strengths of the tail.
 
     Args:
-        hiper: the model.
+        hiper: what edits.
         tail: of the subject.
         prompts: a row each.
         strengths: a column each.
@@ -65,21 +75,3 @@ def strength_strip(
     ]
     columns = ["text alone", *(f"strength {strength:g}" for strength in strengths)]
     return contact_sheet(rows, columns=columns, rows=prompts)
-
-
-def attention_maps(hiper: HiPer, tail: Tail, prompt: str, **options: Any) -> AttentionMaps:
-    """Sample a picture and record what its parts attend to, over all steps, heads and layers.
-
-    Args:
-        hiper: the model.
-        tail: of the subject.
-        prompt: what to sample.
-        options: of `HiPer.edit`.
-    """
-    side = hiper.model.image_size // hiper.model.vae_factor
-    with recorded_attention(hiper.model.unet, side, side) as record:
-        picture = hiper.edit(tail, prompt, **options)[0]
-    words = word_positions(hiper.model.tokenizer, prompt)
-    # The last row is the prompt's: negative prompts go first.
-    maps = label_maps(record.maps()[-1], words, tail.tail_tokens)
-    return AttentionMaps(picture, (*(word for word, _ in words), "tail"), maps)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from PIL import Image, ImageOps
@@ -15,6 +15,10 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from hiper.sheet import contact_sheet
+
+if TYPE_CHECKING:
+    from hiper.pipeline import HiPer
+    from hiper.tail import Tail
 
 _COLUMNS: Final = 8
 
@@ -86,6 +90,24 @@ class AttentionRecord:
         height, width = self._size
         halved = ((-(-height // factor), -(-width // factor)) for factor in (1, 2, 4, 8, 16, 32))
         return next(shape for shape in halved if math.prod(shape) == positions)
+
+
+def attention_maps(hiper: HiPer, tail: Tail, prompt: str, **options: Any) -> AttentionMaps:
+    """Sample a picture and record what its parts attend to, over all steps, heads and layers.
+
+    Args:
+        hiper: the model.
+        tail: of the subject.
+        prompt: what to sample.
+        options: of `HiPer.edit`.
+    """
+    side = hiper.model.image_size // hiper.model.vae_factor
+    with recorded_attention(hiper.model.unet, side, side) as record:
+        picture = hiper.edit(tail, prompt, **options)[0]
+    words = word_positions(hiper.model.tokenizer, prompt)
+    # The last row is the prompt's: negative prompts go first.
+    maps = label_maps(record.maps()[-1], words, tail.tail_tokens)
+    return AttentionMaps(picture, (*(word for word, _ in words), "tail"), maps)
 
 
 @contextmanager

@@ -1,19 +1,45 @@
-"""What an edit is made of besides its model: settings, starting noise, and the record that its picture carries."""
+"""What an edit is made of besides networks and noise: settings, and the record that its picture carries.
+
+Loads no PyTorch: `HiPer` and `hiper-edit --bundle` share it.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-import torch
-from torch import Generator, Tensor
+if TYPE_CHECKING:
+    from engine.tail_info import TailInfo
+    from hiper.schedule import Solver
 
-from hiper.models import StableDiffusion
-from hiper.recipe import Recipe
-from hiper.schedule import Solver
-from hiper.tail import Tail
+
+class Subject(Protocol):
+    """A tail, whether PyTorch has read it or not."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the vectors."""
+
+    @property
+    def info(self) -> TailInfo:
+        """Provenance."""
+
+
+class Recommendations(Protocol):
+    """What a model's folder, or its bundle, recommends for edits; None where it says nothing."""
+
+    @property
+    def guidance_scale(self) -> float | None:
+        """As in `EditConfig`."""
+
+    @property
+    def num_inference_steps(self) -> int | None:
+        """As in `EditConfig`."""
+
+    @property
+    def tail_strength(self) -> float | None:
+        """As in `EditConfig`."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +69,11 @@ class EditConfig:
                 raise ValueError(f"{name} is {getattr(self, name)} but must be a finite number")
 
 
-def choose_edit_config(recipe: Recipe, tail: Tail | None, **wishes: Any) -> EditConfig:
+def choose_edit_config(recipe: Recommendations, tail: Subject | None, **wishes: Any) -> EditConfig:
     """Take each setting from the wishes, else from the tail, else from the model's recipe, else EditConfig's default.
 
     Args:
-        recipe: the model's.
+        recipe: the model's, or its bundle's.
         tail: suggests a strength.
         wishes: fields of EditConfig; None is no wish.
     """
@@ -60,28 +86,11 @@ def choose_edit_config(recipe: Recipe, tail: Tail | None, **wishes: Any) -> Edit
     return EditConfig(**{name: value for name, value in (recommended | wishes).items() if value is not None})
 
 
-def draw_from(generator: Generator | Sequence[Generator], shape: tuple[int, ...]) -> Tensor:
-    """Draw starting noise as diffusers does: all pictures from one generator, or each from its own.
-
-    Args:
-        generator: one, or one a picture.
-        shape: (pictures, 4, h, w).
-
-    Raises:
-        ValueError: several generators, but not one a picture.
-    """
-    if isinstance(generator, Generator):
-        return torch.randn(shape, generator=generator, device=generator.device)
-    if len(generator) != shape[0]:
-        raise ValueError(f"there are {len(generator)} generators for {shape[0]} pictures; give one, or one a picture")
-    return torch.cat([torch.randn((1, *shape[1:]), generator=one, device=one.device).cpu() for one in generator])
-
-
 def describe_edit(
-    model: StableDiffusion, tail: Tail | None, prompt: str, seed: int | None, config: EditConfig
+    model_id: str, model_digest: str, tail: Subject | None, prompt: str, seed: int | None, config: EditConfig
 ) -> dict[str, str]:
     """All that is needed to make a picture again, as text; a picture from a generator has no seed."""
-    fields = asdict(config) | {"prompt": prompt, "model": model.model_id, "model_sha256": model.digest, "seed": seed}
+    fields = asdict(config) | {"prompt": prompt, "model": model_id, "model_sha256": model_digest, "seed": seed}
     if tail is None:
         del fields["tail_strength"]
     else:

@@ -11,7 +11,7 @@ from typing import Any
 from PIL import Image
 from torch import Generator, Tensor
 
-from hiper.edit import EditConfig, choose_edit_config, describe_edit, draw_from
+from hiper.edit import EditConfig, choose_edit_config, describe_edit
 from hiper.execution import Attention, Dtype, Execution, make_ready, resolve
 from hiper.fit import FitConfig, FitProgress
 from hiper.fit_job import TAIL_STRENGTH, FitJob
@@ -19,7 +19,7 @@ from hiper.images import Crop, load_image, to_pictures
 from hiper.models import StableDiffusion, load_model
 from hiper.prompts import check_prompts
 from hiper.recipe import choose_config, read_recipe
-from hiper.sample import draw_noise, sample
+from hiper.sample import draw_from, draw_noise, sample
 from hiper.schedule import Solver
 from hiper.snapshots import keep_snapshots
 from hiper.tail import Tail, check_tail, splice
@@ -196,8 +196,9 @@ class HiPer:
         pictures: list[Image.Image] = []
         for part, embedding in zip(noise.split(batch_size), embeddings.split(batch_size), strict=True):
             pictures += self._sample(part, embedding, config, callback)
+        model = self.model.model_id, self.model.digest
         for picture, (text, one) in zip(pictures, wishes, strict=True):
-            picture.info.update(describe_edit(self.model, tail, text, None if generator else one, config))
+            picture.info.update(describe_edit(*model, tail, text, None if generator else one, config))
         return pictures
 
     def embed(self, tail: Tail | None, prompt: str | Sequence[str], tail_strength: float | None = None) -> Tensor:

@@ -41,6 +41,23 @@ def draw_noise(seeds: Sequence[int], height: int, width: int, channels: int = 4)
     return torch.stack([torch.randn(shape, generator=Generator().manual_seed(seed)) for seed in seeds])
 
 
+def draw_from(generator: Generator | Sequence[Generator], shape: tuple[int, ...]) -> Tensor:
+    """Draw starting noise as diffusers does: all pictures from one generator, or each from its own.
+
+    Args:
+        generator: one, or one a picture.
+        shape: (pictures, 4, h, w).
+
+    Raises:
+        ValueError: several generators, but not one a picture.
+    """
+    if isinstance(generator, Generator):
+        return torch.randn(shape, generator=generator, device=generator.device)
+    if len(generator) != shape[0]:
+        raise ValueError(f"there are {len(generator)} generators for {shape[0]} pictures; give one, or one a picture")
+    return torch.cat([torch.randn((1, *shape[1:]), generator=one, device=one.device).cpu() for one in generator])
+
+
 @torch.no_grad()
 def sample(
     unet: Any,

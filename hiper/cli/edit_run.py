@@ -10,8 +10,8 @@ from typing import Any
 
 from PIL import Image
 
-from hiper.analysis import STRENGTHS, attention_maps, comparison, strength_strip
-from hiper.attention import attention_sheet
+from hiper.analysis import STRENGTHS, comparison, strength_strip
+from hiper.attention import attention_maps, attention_sheet
 from hiper.cli.console import print_results, say
 from hiper.cli.loading import describe, load_hiper
 from hiper.cli.names import slug, snapshots_path, subject_stem

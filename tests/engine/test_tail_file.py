@@ -91,6 +91,7 @@ def test_a_tail_of_five_rows_is_small(path: Path) -> None:
 
 def test_digest_is_that_of_the_rows() -> None:
     assert tail_digest(TAIL) == tail_digest(np.asfortranarray(TAIL)) != tail_digest(TAIL + 1)
+    assert TailFile(TAIL, TAIL + 1, INFO).digest == tail_digest(TAIL)
 
 
 @pytest.mark.parametrize(

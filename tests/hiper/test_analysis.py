@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from hiper.analysis import attention_maps, comparison, strength_strip
+from hiper.analysis import comparison, strength_strip
 from hiper.fit import FitConfig
 from hiper.pipeline import HiPer
 from hiper.sheet import contact_sheet
@@ -54,13 +53,3 @@ def test_strength_strip(hiper, tail):
     pictures += [hiper.edit(tail, "a cat", tail_strength=strength, **QUICK)[0] for strength in (0.5, 1.5)]
     strip = strength_strip(hiper, tail, ["a cat"], (0.5, 1.5), **QUICK | {"tail_strength": 0.1})
     assert_sheet(strip, [pictures], columns=["text alone", "strength 0.5", "strength 1.5"], rows=["a cat"])
-
-
-def test_attention_maps(hiper, tail):
-    attention = attention_maps(hiper, tail, "a sitting cat", **QUICK)
-    assert attention.labels == ("a", "sitting", "cat", "tail")
-    assert attention.maps.shape == (4, 8, 8)
-    assert 0 < sum(attention.shares) < 1
-    assert np.array_equal(np.asarray(attention.picture), np.asarray(hiper.edit(tail, "a sitting cat", **QUICK)[0]))
-    unguided = attention_maps(hiper, tail, "a sitting cat", **QUICK | {"guidance_scale": 1.0})
-    assert not torch.equal(unguided.maps, attention.maps)

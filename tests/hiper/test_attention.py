@@ -8,8 +8,17 @@ import torch
 from PIL import Image
 from torch.nn.functional import interpolate
 
-from hiper.attention import AttentionMaps, attention_sheet, label_maps, recorded_attention, word_positions
+from hiper.attention import (
+    AttentionMaps,
+    attention_maps,
+    attention_sheet,
+    label_maps,
+    recorded_attention,
+    word_positions,
+)
+from hiper.fit import FitConfig
 from hiper.models import load_model
+from hiper.pipeline import HiPer
 
 
 def looped(layer, hidden_states, encoder_hidden_states):
@@ -112,3 +121,15 @@ def test_many_words_take_several_lines():
         attention_sheet(AttentionMaps(picture, ("word",) * count, torch.rand(count, 4, 4))) for count in (7, 20)
     )
     assert many.width == few.width and many.height > 2 * few.height
+
+
+def test_maps_of_a_picture(sd1_folder):
+    hiper, options = HiPer.from_pretrained(sd1_folder, device="cpu", dtype="fp32"), {"num_inference_steps": 2}
+    tail = hiper.fit(Image.effect_noise((64, 64), 80), "a dog", config=FitConfig(steps=1, learning_rate=1.0))
+    attention = attention_maps(hiper, tail, "a sitting cat", **options)
+    assert attention.labels == ("a", "sitting", "cat", "tail")
+    assert attention.maps.shape == (4, 8, 8)
+    assert 0 < sum(attention.shares) < 1
+    assert np.array_equal(np.asarray(attention.picture), np.asarray(hiper.edit(tail, "a sitting cat", **options)[0]))
+    unguided = attention_maps(hiper, tail, "a sitting cat", **options, guidance_scale=1.0)
+    assert not torch.equal(unguided.maps, attention.maps)
