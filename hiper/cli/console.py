@@ -29,6 +29,7 @@ EXTRAS: Final = {
     "transformers": "fit",
     "huggingface_hub": "fit",
     "skia": "menagerie",
+    "tokenizers": "serve",
 }
 
 

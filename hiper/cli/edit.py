@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from hiper.cli.console import reporting
 from hiper.cli.options import (
     AttentionOption,
+    BundleOption,
     ChannelsLastOption,
     CompileOption,
     DeviceOption,
     DtypeOption,
     JsonOption,
     OutputOption,
+    PrecisionOption,
     Running,
+    RuntimeOption,
     Solver,
     TextOption,
 )
@@ -34,7 +37,12 @@ EXAMPLES = """
     hiper-edit rex.hiper.safetensors "a sitting dog" "a cat" --seeds 0-3 --strength 0.6 -o pictures
 
     hiper-edit rex.hiper.safetensors "a sitting dog" --strip --sheet --attention-maps
+
+    hiper-edit rex.hiper.safetensors "a sitting dog" --bundle menagerie.bundle
 """
+
+NEED_PYTORCH = ("model", "snapshot", "attention_maps", "device", "dtype", "attention", "channels_last", "compile")
+NEED_BUNDLE = ("runtime", "precision")
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -49,9 +57,21 @@ def parse_seeds(text: str) -> list[int]:
     return seeds
 
 
+def check_route(context: typer.Context, bundle: Path | None) -> None:
+    """Refuse options of PyTorch beside `--bundle`, and options of a bundle without it."""
+    for name in NEED_BUNDLE if bundle is None else NEED_PYTORCH:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            option = "--" + name.replace("_", "-")
+            if bundle is None:
+                raise typer.BadParameter(f"{option} is for bundles; name one with --bundle")
+            raise typer.BadParameter(f"{option} needs PyTorch, which --bundle does without; leave one of them out")
+
+
 @app.command(epilog=EXAMPLES)
 @reporting
 def edit(
+    context: typer.Context,
     tail: Annotated[Path, typer.Argument(metavar="TAIL", help="What hiper-fit made: NAME.hiper.safetensors.")],
     prompts: Annotated[list[str], typer.Argument(metavar="PROMPT", help='What to see: "a sitting dog".')],
     output: OutputOption = Path("."),
@@ -88,33 +108,39 @@ def edit(
     attention: AttentionOption = "auto",
     channels_last: ChannelsLastOption = False,
     compile: CompileOption = False,
+    bundle: BundleOption = None,
+    runtime: RuntimeOption = "auto",
+    precision: PrecisionOption = "exact",
 ) -> None:
     """Make new pictures of a subject: its tail goes behind any prompt; the source picture is not needed."""
-    chosen = parse_seeds(seeds)
-    # PyTorch takes seconds to load; help and a mistyped option should not.
-    from hiper.cli.edit_run import EditRun
-
-    EditRun(
-        tail=tail,
-        prompts=prompts,
-        output=output,
-        model=model,
-        running=Running(device, dtype, attention, channels_last, compile),
-        seeds=chosen,
-        wishes={
+    check_route(context, bundle)
+    options: dict[str, Any] = {
+        "tail": tail,
+        "prompts": prompts,
+        "output": output,
+        "seeds": parse_seeds(seeds),
+        "wishes": {
             "tail_strength": strength,
             "negative_prompt": negative,
             "guidance_scale": guidance,
             "num_inference_steps": steps,
             "solver": solver,
         },
-        snapshot=snapshot,
-        sheet=sheet,
-        strip=strip,
-        attention_maps=attention_maps,
-        text=text,
-        as_json=as_json,
-    ).run()
+        "sheet": sheet,
+        "strip": strip,
+        "text": text,
+        "as_json": as_json,
+    }
+    # PyTorch takes seconds to load; help and a mistyped option should not, and a bundle never.
+    if bundle is not None:
+        from hiper.cli.edit_bundle import BundleEditRun
+
+        BundleEditRun(**options, bundle=bundle, runtime=runtime, precision=precision).run()
+    else:
+        from hiper.cli.edit_torch import TorchEditRun
+
+        running = Running(device, dtype, attention, channels_last, compile)
+        TorchEditRun(**options, model=model, running=running, snapshot=snapshot, attention_maps=attention_maps).run()
 
 
 def main() -> None:

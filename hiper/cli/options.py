@@ -11,11 +11,14 @@ import typer
 Attention = Literal["auto", "xformers", "sdpa", "plain"]
 Crop = Literal["centre", "pad", "stretch"]
 Dtype = Literal["auto", "fp32", "bf16", "fp16"]
+Precision = Literal["exact", "fast"]
 Preset = Literal["fast", "paper"]
+Runtime = Literal["auto", "onnxruntime", "onnxruntime-cuda", "onnxruntime-tensorrt", "openvino", "tensorrt"]
 Solver = Literal["ddim", "dpmpp_2m"]
 Subject = Literal["animal", "object", "person"]
 
 _RUNNING = "How it runs"
+_BUNDLE = "Without PyTorch"
 
 ModelOption = Annotated[
     str, typer.Option(metavar="MODEL", help="Hub id or folder of a Stable Diffusion 1.x or 2.x, or menagerie.")
@@ -35,6 +38,15 @@ CompileOption = Annotated[
 ]
 CudaGraphOption = Annotated[
     bool, typer.Option("--cuda-graph", help="Record a fit step once and replay it.", rich_help_panel=_RUNNING)
+]
+
+BundleOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="What hiper-export made; runs without PyTorch.", rich_help_panel=_BUNDLE),
+]
+RuntimeOption = Annotated[Runtime, typer.Option(help="auto takes the fastest here.", rich_help_panel=_BUNDLE)]
+PrecisionOption = Annotated[
+    Precision, typer.Option(help="fast permits bfloat16 inside an fp32 bundle.", rich_help_panel=_BUNDLE)
 ]
 
 

@@ -16,9 +16,9 @@ from hiper.png import save_png
 BATCH_SIZE: Final = 4
 
 
-def batch_count(pictures: int) -> int:
+def batch_count(pictures: int, batch_size: int = BATCH_SIZE) -> int:
     """In how many batches that many pictures are sampled."""
-    return math.ceil(pictures / BATCH_SIZE)
+    return math.ceil(pictures / batch_size)
 
 
 def save_edits(

@@ -9,6 +9,7 @@ from typing import get_args
 import pytest
 import typer
 
+from engine import runtimes
 from engine.tail_check import OtherCheckpointWarning
 from hiper import execution, images, recipe, schedule
 from hiper.cli import fit, options
@@ -92,6 +93,8 @@ def test_choices_are_those_of_the_method():
     assert get_args(options.Dtype) == get_args(execution.Dtype)
     assert get_args(options.Crop) == get_args(images.Crop)
     assert get_args(options.Solver) == get_args(schedule.Solver)
+    assert get_args(options.Precision) == get_args(runtimes.Precision)
+    assert get_args(options.Runtime) == ("auto", *runtimes.RUNTIMES)
     assert set(get_args(options.Preset)) == recipe.PRESETS.keys()
     assert set(get_args(options.Subject)) == recipe.TAIL_TOKENS.keys()
     assert fit.app.registered_commands

@@ -9,7 +9,9 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from typer.testing import CliRunner
 
+from hiper.cli import edit
 from hiper.cli.edit import parse_seeds
 from hiper.snapshot_file import SnapshotError
 from hiper.tail import load
@@ -75,6 +77,20 @@ def test_another_checkpoint_of_the_family_is_a_warning(hiper_edit, fitted, where
     called = hiper_edit(fitted, "a cat", *where)
     assert called.exit_code == 0 and called.stderr.startswith("tiny-sd1 on cpu")
     assert "warning: tail was fitted with tiny-sd1 but tiny-sd1 has other weights" in called.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--bundle", "b", "--attention-maps"), "--attention-maps needs PyTorch, which --bundle does without; leave"),
+        (("--bundle", "b", "--model", "menagerie"), "--model needs PyTorch, which --bundle does without; leave"),
+        (("--bundle", "b", "--dtype", "auto"), "--dtype needs PyTorch, which --bundle does without; leave"),
+        (("--runtime", "auto"), "--runtime is for bundles; name one with --bundle"),
+    ],
+)
+def test_options_of_the_other_way_are_refused(options, words):
+    result = CliRunner().invoke(edit.app, ["rex.hiper.safetensors", "a dog", *options])
+    assert result.exit_code == 2 and words in " ".join(result.stderr.replace("│", " ").split())
 
 
 @pytest.mark.parametrize(
