@@ -1,4 +1,4 @@
-"""Train the text encoder of Menagerie: contrastive, against a small image tower (Radford et al. 2021)."""
+"""Train the text encoder of Menagerie: by contrast with pictures (Radford et al. 2021), and to keep words apart."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from hiper.menagerie.render import render
 from hiper.menagerie.tokenizer import END, train_tokenizer
 from hiper.menagerie.train.loop import Plan, run
 from hiper.menagerie.world import sample_content, sample_framing, sample_identity
+
+WORDS_WEIGHT = 0.1
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,35 @@ class ImageTower(nn.Module):
         return nn.functional.normalize(self.layers(images), dim=-1)
 
 
+class WordReader(nn.Module):
+    """Guesses from a position of a prompt embedding which tokens came before it.
+
+    Contrast alone leaves words alike that a small image tower has not learnt to tell apart; this keeps them apart.
+    """
+
+    def __init__(self, vocabulary: int, width: int) -> None:
+        super().__init__()
+        self.vocabulary = vocabulary
+        self.guess = nn.Linear(width, vocabulary)
+
+    def loss(self, embedding: Tensor, input_ids: Tensor, positions: int = 4) -> Tensor:
+        """Binary cross entropy in nats per position, summed over the vocabulary, at random positions.
+
+        Args:
+            embedding: last hidden state, (batch, 77, width).
+            input_ids: the tokens behind it, (batch, 77).
+            positions: read per prompt.
+        """
+        chosen = torch.randint(input_ids.shape[1], (len(input_ids), positions))
+        seen = nn.functional.one_hot(input_ids, self.vocabulary).cummax(1).values
+        rows = torch.arange(len(input_ids))[:, None]
+        logits = self.guess(embedding[rows, chosen].float())
+        truth = seen[rows, chosen].float()
+        return nn.functional.binary_cross_entropy_with_logits(logits, truth, reduction="none").sum(-1).mean()
+
+
 class Matcher(nn.Module):
-    """The text encoder with its projection, the image tower, and the temperature."""
+    """The text encoder with its projection, the image tower, the temperature, and the reader of words."""
 
     def __init__(self, text_encoder: CLIPTextModel, width: int) -> None:
         super().__init__()
@@ -55,18 +84,17 @@ class Matcher(nn.Module):
         self.projection = nn.Linear(width, width, bias=False)
         self.images = ImageTower(width)
         self.log_scale = nn.Parameter(torch.tensor(2.6))
-
-    def embed_text(self, input_ids: Tensor) -> Tensor:
-        """Unit vectors (batch, width) of captions, read at their first end token."""
-        pooled = self.text_encoder(input_ids).pooler_output
-        return nn.functional.normalize(self.projection(pooled), dim=-1)
+        self.words = WordReader(text_encoder.config.vocab_size, width)
 
     def forward(self, images: Tensor, input_ids: Tensor) -> tuple[Tensor, Tensor]:
-        """The symmetric contrastive loss, and the share of captions that find their picture."""
-        logits = self.log_scale.exp() * self.images(images) @ self.embed_text(input_ids).T
+        """The symmetric contrastive loss plus that of the words, and the share of captions that find their picture."""
+        output = self.text_encoder(input_ids)
+        captions = nn.functional.normalize(self.projection(output.pooler_output), dim=-1)
+        logits = self.log_scale.exp() * self.images(images) @ captions.T
         truth = torch.arange(len(images))
-        loss = nn.functional.cross_entropy(logits, truth) + nn.functional.cross_entropy(logits.T, truth)
-        return loss / 2, (logits.argmax(0) == truth).float().mean()
+        contrast = nn.functional.cross_entropy(logits, truth) + nn.functional.cross_entropy(logits.T, truth)
+        found = (logits.argmax(0) == truth).float().mean()
+        return contrast / 2 + WORDS_WEIGHT * self.words.loss(output.last_hidden_state, input_ids), found
 
 
 def new_text_encoder(tokenizer: CLIPTokenizer, width: int) -> CLIPTextModel:
