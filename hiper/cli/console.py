@@ -28,6 +28,8 @@ EXTRAS: Final = {
     "diffusers": "fit",
     "transformers": "fit",
     "huggingface_hub": "fit",
+    "onnx": "export",
+    "onnxscript": "export",
     "skia": "menagerie",
     "tokenizers": "serve",
 }

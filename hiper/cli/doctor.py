@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
+from engine.row_kernels import native_status
 from hiper.cli.console import reporting
-from hiper.cli.installation import Capability, capabilities, execution, machine
+from hiper.cli.gpu_check import check_gpu, lines
+from hiper.cli.installation import Capability, capabilities, execution, machine, runtimes
 from hiper.cli.options import JsonOption
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
@@ -26,15 +28,27 @@ EXAMPLES = """
     hiper-doctor
 
     hiper-doctor --json | jq .runs
+
+    hiper-doctor --tensorrt
 """
 
 
 @app.command(epilog=EXAMPLES)
 @reporting
-def doctor(as_json: JsonOption = False) -> None:
+def doctor(
+    tensorrt: Annotated[
+        bool, typer.Option("--tensorrt", help="Build Menagerie's plans on this GPU instead, check and time them.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
     """Say what is installed, how models will run on this machine, and which commands add what is missing."""
+    if tensorrt:
+        checked = check_gpu()
+        typer.echo(json.dumps(checked, indent=2) if as_json else "\n".join(lines(checked)))
+        return
     runs = {model: execution(latent_size) for model, latent_size in MODELS.items()}
     facts = {**machine(), "cpus": os.cpu_count(), "gpus": _gpus(), "runs": runs}
+    facts |= {"runtimes": runtimes(), "rows": native_status()}
     found = capabilities()
     if as_json:
         typer.echo(json.dumps(facts | {"capabilities": [asdict(one) for one in found]}, indent=2, default=dict))
@@ -62,6 +76,9 @@ def _print(facts: dict[str, Any], found: list[Capability]) -> None:
     for model, how in facts["runs"].items():
         words = how.get("problem") or f"{how['device']}, {how['dtype']}, {how['attention']} attention"
         console.print(f"{model}: {words}")
+    for name, words in facts["runtimes"].items():
+        console.print(f"bundles by {name}: {words}")
+    console.print(f"bundles' rows: {facts['rows']}")
     for one in found:
         console.print(_lines(one))
 

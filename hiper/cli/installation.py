@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import platform
@@ -11,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
+
+from engine.runtimes import RUNTIMES
 
 PURPOSES: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -70,6 +73,18 @@ def execution(latent_size: int) -> dict[str, str]:
     return {"device": resolved.device, "dtype": resolved.dtype, "attention": resolved.attention}
 
 
+def runtimes() -> dict[str, str]:
+    """What each runtime of bundles needs: the versions that are here, or the command that adds them."""
+    return {name: _versions_or_remedy(packages.split()) for name, (_, packages) in RUNTIMES.items()}
+
+
+def _versions_or_remedy(packages: list[str]) -> str:
+    versions = {package: _version(package) for package in packages}
+    if None in versions.values():
+        return f"pip install {' '.join(packages)}"
+    return ", ".join(f"{package} {version}" for package, version in versions.items())
+
+
 def _extra(name: str) -> Capability:
     packages = list(_packages(name))
     versions = {package: _version(package) for package in packages}
@@ -98,10 +113,10 @@ def _native() -> Capability:
 
 
 def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+    for name in (package, f"{package}-gpu"):  # onnxruntime-gpu brings all that onnxruntime does
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            return importlib.metadata.version(name)
+    return None
 
 
 def _processor() -> str:

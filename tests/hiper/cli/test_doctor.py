@@ -8,6 +8,10 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from engine.row_kernels import native_status
+from engine.runtimes import RUNTIMES
+from engine.runtimes.gpu import Gpu
+from export.doctor import TensorRTReport
 from hiper.cli import doctor, installation
 from hiper.execution import Execution, resolve
 
@@ -49,6 +53,58 @@ def test_what_is_missing_comes_with_its_command(monkeypatch):
     assert "✗ fit" in words and "missing: torch; pip install 'hiper[fit]'" in words
     assert "missing: xformers; pip install 'hiper[xformers]'" in words
     assert "missing: engine._native; install a C++ compiler and CMake" in words
+
+
+def test_it_names_what_runs_bundles(facts):
+    assert facts["runtimes"].keys() == RUNTIMES.keys()
+    assert facts["runtimes"]["onnxruntime"] == f"onnxruntime {importlib.metadata.version('onnxruntime')}"
+    assert facts["rows"] == native_status()
+    result = CliRunner().invoke(doctor.app)
+    assert f"bundles by onnxruntime: {facts['runtimes']['onnxruntime']}\n" in result.stdout
+    assert f"bundles' rows: {native_status()}\n" in result.stdout
+
+
+def test_onnxruntime_may_be_that_for_gpus(monkeypatch):
+    def version(package):
+        if package == "onnxruntime-gpu":
+            return "1.99"
+        raise importlib.metadata.PackageNotFoundError
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    assert installation.runtimes() == {
+        "onnxruntime": "onnxruntime 1.99",
+        "onnxruntime-cuda": "onnxruntime-gpu 1.99",
+        "onnxruntime-tensorrt": "pip install onnxruntime-gpu tensorrt",
+        "openvino": "pip install openvino",
+        "tensorrt": "pip install tensorrt cuda-bindings",
+    }
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_what_the_check_of_a_gpu_found(monkeypatch, as_json):
+    gpu = Gpu("Double", "9.0", "13.0", "11.4.0.106")
+    found = TensorRTReport(gpu, 31.4, 2e-6, 87.5, {1: 1.25, 2: 1.5}, 80.2)
+    monkeypatch.setattr("export.doctor.check_tensorrt", lambda report: found)
+    result = CliRunner().invoke(doctor.app, ["--tensorrt", *["--json"] * as_json])
+    assert result.exit_code == 0, result.stderr
+    if as_json:
+        assert json.loads(result.stdout)["unet_ms"] == {"1": 1.25, "2": 1.5}
+    else:
+        assert result.stdout.splitlines() == [
+            "Double, compute capability 9.0, CUDA 13.0",
+            "TensorRT 11.4.0.106, Menagerie's plans built in 31 s",
+            "at most 2.0e-06 from PyTorch, a whole edit 87.5 dB",
+            "one call of the UNet: 1 rows 1.25 ms, 2 rows 1.50 ms",
+            "one guided edit: 80 ms",
+        ]
+
+
+def test_no_tensorrt_is_said_at_once(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    result = CliRunner().invoke(doctor.app, ["--tensorrt"])
+    assert result.exit_code == 9 and result.stdout == ""
+    assert result.stderr.startswith("error: TensorRT is not here")
+    assert result.stderr.endswith("pip install tensorrt cuda-bindings\n")
 
 
 def test_without_pytorch_it_still_answers(monkeypatch):
