@@ -14,18 +14,16 @@ from torch import Tensor
 from hiper.menagerie.captions import terse_caption
 from hiper.menagerie.render import render
 from hiper.menagerie.world import (
+    HELD_OUT_STREAM,
     PLACES,
     POSES,
     SPECIES,
     Content,
     Framing,
     Identity,
-    sample_content,
+    held_out,
     sample_framing,
-    sample_identity,
 )
-
-STREAM = 9
 
 # What each edit changes.
 EDITS = {"pose": ("pose",), "place": ("place",), "species": ("species",), "pose+place": ("pose", "place")}
@@ -91,8 +89,8 @@ class Shot:
 
 def held_out_case(index: int) -> Case:
     """The case of an index."""
-    rng = np.random.default_rng((STREAM, index))
-    identity, source, framing = sample_identity(rng), sample_content(rng, pencil=0), sample_framing(rng)
+    identity, source, framing = held_out(index)
+    rng = np.random.default_rng((index, HELD_OUT_STREAM, 1))
     changed = {
         name: str(rng.choice([option for option in options if option != getattr(source, name)]))
         for name, options in (("species", SPECIES), ("pose", POSES), ("place", PLACES))

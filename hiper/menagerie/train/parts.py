@@ -16,6 +16,9 @@ from hiper.menagerie.train.unet import Denoising, UnetConfig, new_scheduler, new
 from hiper.menagerie.train.vae import new_vae
 from hiper.menagerie.train.workers import Worker
 
+# The model card, and what suits the model best.
+WRITTEN_BY_HAND = ("README.md", "hiper.json")
+
 
 def trained_vae(folder: Path) -> AutoencoderKL:
     """The averaged autoencoder of a training folder; its `scaling_factor` is set once latents were measured."""
@@ -64,7 +67,7 @@ def train_unet(worker: Worker, folder: Path, config: UnetConfig, name: str, star
 
 
 def assemble(folder: Path, target: Path, name: str) -> None:
-    """Write the pipeline to `target`, and the probe beside it; replaces what was there."""
+    """Write the pipeline to `target`, and the probe beside it; replaces what was there but for card and recipe."""
     denoising = trained_denoising(folder, name)
     pipeline = StableDiffusionPipeline(
         vae=trained_vae(folder),
@@ -81,6 +84,9 @@ def assemble(folder: Path, target: Path, name: str) -> None:
     pipeline.to(dtype=torch.float16).save_pretrained(partial)
     if (probe := load(folder / "probe.pt")) is not None:
         save_file({key: weight.half() for key, weight in probe["average"].items()}, partial / "probe.safetensors")
+    for kept in WRITTEN_BY_HAND:
+        if (target / kept).exists():
+            shutil.copy(target / kept, partial)
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)
 
