@@ -19,7 +19,7 @@ $(INSTALLED): pyproject.toml constraints.txt Makefile CMakeLists.txt $(wildcard 
 	touch $@
 
 demo: $(INSTALLED)
-	$(BIN)/python -m hiper.demo
+	$(BIN)/python -m export.demo
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest

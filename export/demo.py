@@ -1,35 +1,46 @@
-"""`make demo`: fits an animal that no training saw, edits it three times, and shows the truth beside the edits."""
+"""`make demo`: fits an animal that no training saw, edits it in PyTorch and in the engine, and shows the truth."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 from PIL import Image
 
-from hiper.cli.console import print_results, reporting, say
+from engine.bundle import Bundle, open_bundle
+from engine.bundle_files import read_manifest
+from engine.errors import BundleError
+from engine.tail_file import read_tail_file
+from export.build import build_bundle
+from export.config import ExportConfig
+from hiper.analysis import Editing
+from hiper.cli.bundle_edits import BundleEdits
+from hiper.cli.console import messages, print_results, reporting, say
 from hiper.cli.loading import load_hiper
 from hiper.cli.names import tail_path
 from hiper.cli.options import ModelOption, OutputOption, Running
 from hiper.cli.output_folder import OutputFolder
-from hiper.cli.pictures import BATCH_SIZE, batch_count
 from hiper.cli.progress import edit_progress, fit_progress
-from hiper.edit import choose_edit_config
+from hiper.edit import EditConfig, Subject, choose_edit_config
 from hiper.menagerie.captions import terse_caption
 from hiper.menagerie.render import render
 from hiper.menagerie.world import PLACES, POSES, SPECIES, Content, Framing, Identity, held_out
+from hiper.models import load_model
 from hiper.pipeline import HiPer
 from hiper.png import save_png
 from hiper.recipe import choose_config
 from hiper.sheet import contact_sheet
 from hiper.tail import Tail, save
 
-COLUMNS = ("source", "text alone", "HiPer", "ground truth")
+COLUMNS = ("source", "text alone", "HiPer", "HiPer, engine", "ground truth")
+
+Pictures = list[Image.Image]
 
 app = typer.Typer(add_completion=False)
 
@@ -45,19 +56,25 @@ def demo(
     start = time.perf_counter()
     identity, content, framing = held_out(animal)
     with OutputFolder(output) as folder:
-        hiper = load_hiper(model, Running("auto", "auto", "auto", channels_last=False, compile=False))
+        # In fp32, as the bundle: the two ways shall differ in nothing but what computes.
+        hiper = load_hiper(model, Running("auto", "fp32", "auto", channels_last=False, compile=False))
         source = _picture(hiper, identity, content, framing)
         tail = _fit(hiper, source, terse_caption(content))
         targets = three_edits(content)
-        alone, edits = _edit(hiper, tail, [terse_caption(target) for target in targets])
         truths = [_picture(hiper, identity, target, framing) for target in targets]
         with folder.staged() as staging:
             save(tail, tail_path(staging, "animal"))
             save_png(source, staging / "animal.png")
-            save_png(
-                _sheet(content, targets, [[source, *row] for row in zip(alone, edits, truths, strict=True)]),
-                staging / "sheet.png",
-            )
+        prompts, config = [terse_caption(target) for target in targets], choose_edit_config(hiper.recipe, tail)
+        alone, edits = (_edit("PyTorch", hiper, one, prompts, config) for one in (None, tail))
+        bundle = BundleEdits(_bundle(model, hiper.model.digest, output / "bundle"))
+        with messages().status("loading the bundle"):
+            bundle.edit(None, prompts, num_inference_steps=1)
+        again = _edit("the engine", bundle, read_tail_file(tail_path(output, "animal")), prompts, config)
+        with folder.staged() as staging:
+            rows = [[source, *row] for row in zip(alone, edits, again, truths, strict=True)]
+            save_png(_sheet(content, targets, rows), staging / "sheet.png")
+    say(f"largest difference between the two: {_difference(edits, again)} of 255")
     say(f"{time.perf_counter() - start:.0f} s in all; the subject is a tail of {tail.vectors.nbytes} bytes")
     print_results([output / "sheet.png"], {}, as_json=False)
 
@@ -85,14 +102,39 @@ def _fit(hiper: HiPer, source: Image.Image, prompt: str) -> Tail:
         return hiper.fit(source, prompt, config=config, callback=callback)
 
 
-def _edit(hiper: HiPer, tail: Tail, prompts: list[str]) -> tuple[list[Image.Image], list[Image.Image]]:
-    """Pictures of the text alone and with the tail, from the same noise."""
-    with (
-        _timed(f"{2 * len(prompts)} pictures"),
-        edit_progress(2 * batch_count(len(prompts)), choose_edit_config(hiper.recipe, tail)) as callback,
-    ):
-        alone, edits = (hiper.edit(one, prompts, batch_size=BATCH_SIZE, callback=callback) for one in (None, tail))
-    return alone, edits
+def _edit(where: str, hiper: Editing, tail: Subject | None, prompts: list[str], config: EditConfig) -> Pictures:
+    """Pictures of the text alone, or with the tail, from the same noise."""
+    what = "the text alone" if tail is None else "HiPer"
+    with _timed(f"{len(prompts)} pictures of {what} in {where}"), edit_progress(1, config) as callback:
+        return hiper.edit(tail, prompts, callback=callback, **asdict(config))
+
+
+def _bundle(model: str, digest: str, folder: Path) -> Bundle:
+    """The model's bundle, which is made once and kept until the model is another one."""
+    if not _is_of(folder, digest):
+        with _timed("export, once"), messages().status("exporting") as status:
+            # Afresh, since the other one may be on a GPU by now.
+            loaded = load_model(model)
+            build_bundle(
+                loaded, folder, ExportConfig(), (model,), force=True, report=lambda what, done: status.update(what)
+            )
+    bundle = open_bundle(folder)
+    say(f"the engine runs by {bundle.runtime}: {bundle.reason}")
+    return bundle
+
+
+def _is_of(folder: Path, digest: str) -> bool:
+    try:
+        return read_manifest(folder).model_digest == digest
+    except BundleError:
+        return False
+
+
+def _difference(first: Pictures, second: Pictures) -> int:
+    return max(
+        int(np.abs(np.asarray(one, np.int16) - np.asarray(other, np.int16)).max())
+        for one, other in zip(first, second, strict=True)
+    )
 
 
 @contextmanager
