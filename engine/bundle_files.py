@@ -29,31 +29,27 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def check_sizes(folder: Path, manifest: Manifest) -> None:
-    """Refuse a bundle that lacks a file or has one of another size.
+    """Refuse a bundle that lacks a file or has one of another size; plans are looked at when they are wanted.
 
     Raises:
         BundleError: the message names the file and the command that makes it again.
     """
     networks = (file for artifact in manifest.networks.values() for file in artifact.files)
-    plans = (plan.file for plan in manifest.plans)
-    for file in (manifest.tokenizer, *networks, *plans):
-        path = folder / file.name
-        if not path.is_file():
-            raise BundleError(f"{path} is missing; {_remedy(folder, manifest)}")
-        if path.stat().st_size != file.size_bytes:
-            found = f"{path.stat().st_size} bytes, its manifest says {file.size_bytes}"
-            raise BundleError(f"{path} has {found}; {_remedy(folder, manifest)}")
+    for file in (manifest.tokenizer, *networks):
+        _check_size(folder, file, _remedy(folder, manifest, "--force"))
 
 
 def check_digest(folder: Path, manifest: Manifest, file: FileRecord) -> None:
-    """Refuse a file whose content was altered.
+    """Refuse a file that is missing or whose content was altered.
 
     Raises:
         BundleError: the message names the file and the command that makes it again.
     """
+    is_plan = any(file == plan.file for plan in manifest.plans)
+    remedy = _remedy(folder, manifest, "--tensorrt" if is_plan else "--force")
+    _check_size(folder, file, remedy)
     if file_sha256(folder / file.name) != file.sha256:
-        path = folder / file.name
-        raise BundleError(f"{path} is not the file that was exported, its digest differs; {_remedy(folder, manifest)}")
+        raise BundleError(f"{folder / file.name} is not the file that was exported, its digest differs; {remedy}")
 
 
 def file_sha256(path: Path) -> str:
@@ -97,10 +93,18 @@ def find_plan(folder: Path, manifest: Manifest, network: str, device: int) -> Pl
     )
 
 
-def _remedy(folder: Path, manifest: Manifest, *options: str) -> str:
-    return f"mend it with: {export_command(folder, manifest, *(options or ('--force',)))}"
+def _check_size(folder: Path, file: FileRecord, remedy: str) -> None:
+    path = folder / file.name
+    if not path.is_file():
+        raise BundleError(f"{path} is missing; {remedy}")
+    if path.stat().st_size != file.size_bytes:
+        raise BundleError(f"{path} has {path.stat().st_size} bytes, its manifest says {file.size_bytes}; {remedy}")
 
 
 def export_command(folder: Path, manifest: Manifest, *options: str) -> str:
     """Return the command line that makes a bundle again, or with `options` adds to it."""
     return shlex.join(["hiper-export", *manifest.export_arguments, "-o", str(folder), *options])
+
+
+def _remedy(folder: Path, manifest: Manifest, option: str) -> str:
+    return f"mend it with: {export_command(folder, manifest, option)}"

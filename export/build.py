@@ -68,7 +68,8 @@ def build_bundle(
         OutputError: the folder is taken, or disk or memory will not do.
         BundleError: a size does not suit the model, or an exported network differs from PyTorch.
     """
-    sizes = _image_sizes(model, config)
+    sizes = config.image_sizes(model.image_size)
+    _check_grid(sizes, size_unit(model))
     networks = {name: make(model).eval() for name, make in MODULES.items()}
     with unfinished_folder(folder, force) as unfinished:
         _check_room(folder, networks, config)
@@ -83,17 +84,15 @@ def build_bundle(
     return manifest
 
 
-def _image_sizes(model: StableDiffusion, config: ExportConfig) -> tuple[tuple[int, int], ...]:
-    unit = size_unit(model)
-    for height, width in config.sizes:
-        if min(height, width) < unit or height % unit or width % unit:
-            raise BundleError(f"size is {height}x{width} but this model makes multiples of {unit} pixels; take one")
-    return config.sizes or ((model.image_size, model.image_size),)
-
-
 def size_unit(model: StableDiffusion) -> int:
     """Pixels that height and width must be multiples of: the UNet halves latents at every level but the last."""
     return int(model.vae_factor * 2 ** (len(model.unet.config.block_out_channels) - 1))
+
+
+def _check_grid(sizes: tuple[tuple[int, int], ...], unit: int) -> None:
+    for height, width in sizes:
+        if min(height, width) < unit or height % unit or width % unit:
+            raise BundleError(f"size is {height}x{width} but this model makes multiples of {unit} pixels; take one")
 
 
 def _check_room(folder: Path, networks: dict[str, nn.Module], config: ExportConfig) -> None:
@@ -106,7 +105,8 @@ def _check_room(folder: Path, networks: dict[str, nn.Module], config: ExportConf
 def _shares(networks: dict[str, nn.Module]) -> list[float]:
     """Which part of the work is done before each network, and before the edit at the end."""
     weights = [_OVERHEAD_BYTES + weight_bytes(network) for network in networks.values()]
-    total = sum(weights) + weights[1]
+    # The edit runs little but the largest of them.
+    total = sum(weights) + max(weights)
     return [sum(weights[:index]) / total for index in range(len(weights) + 1)]
 
 
@@ -120,7 +120,7 @@ def _export(
 ) -> Artifact:
     signature, precision = SIGNATURES[name], config.precision_of(name)
     unit = size_unit(model) if len(sizes) > 1 else None
-    traced, checked = _sizes(model, _TRACED_ROWS, sizes[0]), _sizes(model, _CHECKED_ROWS, sizes[-1])
+    traced, checked = Sizes.of(model, _TRACED_ROWS, sizes[0]), Sizes.of(model, _CHECKED_ROWS, sizes[-1])
     files = write_onnx(in_precision(network, precision), signature, traced, folder / f"{name}.onnx", unit)
     check_onnx(files[0])
     open_axes = choose_open_axes(dynamic_size=len(sizes) > 1)
@@ -131,10 +131,6 @@ def _export(
         outputs=describe_tensors(signature.outputs, traced, open_axes),
         relative_error=check_parity(network, files[0], signature, checked, precision),
     )
-
-
-def _sizes(model: StableDiffusion, rows: int, size: tuple[int, int]) -> Sizes:
-    return Sizes(rows, *size, vae_factor=model.vae_factor, tokens=model.max_tokens, dim=model.dim)
 
 
 def in_precision(network: nn.Module, precision: str) -> nn.Module:

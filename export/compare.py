@@ -19,9 +19,9 @@ from torch import nn
 from engine.bundle_files import find_artifact
 from engine.errors import BundleError
 from engine.manifest import NETWORKS, Manifest
+from export.example import example_inputs
 from export.modules import MODULES
 from export.profiles import SIGNATURES, Signature, Sizes, dtype_of
-from export.to_onnx import example
 from export.verify import CHECKING_RUNTIMES, TOLERANCES
 from hiper.models import StableDiffusion
 
@@ -69,7 +69,7 @@ def compare(model: StableDiffusion, folder: Path, manifest: Manifest, height: in
     Raises:
         BundleError: an output differs by more than its precision allows.
     """
-    sizes = Sizes(1, height, width, vae_factor=model.vae_factor, tokens=model.max_tokens, dim=model.dim)
+    sizes = Sizes.of(model, 1, (height, width))
     compared = []
     for name in NETWORKS:
         runners = _runners(folder, manifest, name)
@@ -95,7 +95,7 @@ def _runners(folder: Path, manifest: Manifest, name: str) -> dict[str, Any]:
 
 
 def _compare(name: str, reference: TorchRunner, runners: dict[str, Any], sizes: Sizes, tolerance: float) -> None:
-    inputs = {key: example(key, sizes.shape(axes), seed=2).numpy() for key, axes in SIGNATURES[name].inputs.items()}
+    inputs = {key: tensor.numpy() for key, tensor in example_inputs(SIGNATURES[name], sizes, seed=2).items()}
     results = Comparator.run([reference, *runners.values()], data_loader=[inputs])
     expected = results[0][1][0]
     # One level of 8 bits is rounding; all else is measured by the largest value, as in `relative_error`.

@@ -35,6 +35,10 @@ class ExportConfig:
         """Precision of one network."""
         return "fp32" if network in ("text_encoder", *self.keep_fp32) else self.precision
 
+    def image_sizes(self, model_size: int) -> tuple[tuple[int, int], ...]:
+        """(height, width) of the images, the model's own where none was asked for."""
+        return self.sizes or ((model_size, model_size),)
+
     def arguments(self) -> tuple[str, ...]:
         """The options of `hiper-export` that say the same."""
         sizes = (f"--size={height}x{width}" for height, width in self.sizes)

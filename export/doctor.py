@@ -14,9 +14,9 @@ from engine.runtimes import Network, RuntimeOptions
 from engine.runtimes.gpu import Gpu, describe_gpu
 from export.build import Report, build_bundle
 from export.config import ExportConfig, PlanConfig
+from export.example import example_inputs
 from export.plans import add_plans
 from export.profiles import SIGNATURES, Sizes
-from export.to_onnx import example
 from export.verify_edit import check_edit
 from hiper.models import StableDiffusion, load_model
 
@@ -77,8 +77,8 @@ def check_tensorrt(
 
 
 def _unet_ms(model: StableDiffusion, unet: Network, rows: int) -> float:
-    sizes = Sizes(rows, model.image_size, model.image_size, model.vae_factor, model.max_tokens, model.dim)
-    inputs = {name: example(name, sizes.shape(axes)).numpy() for name, axes in SIGNATURES["unet"].inputs.items()}
+    sizes = Sizes.of(model, rows, (model.image_size, model.image_size))
+    inputs = {name: tensor.numpy() for name, tensor in example_inputs(SIGNATURES["unet"], sizes).items()}
     latencies_ms = []
     for _ in range(_CALLS):
         start = perf_counter()

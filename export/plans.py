@@ -7,9 +7,9 @@ from torch import nn
 
 from engine import record
 from engine.atomic_file import write_atomically
-from engine.bundle_files import MANIFEST_NAME, find_artifact, read_manifest
+from engine.bundle_files import MANIFEST_NAME, file_sha256, find_artifact, read_manifest
 from engine.errors import BundleError
-from engine.manifest import NETWORKS, Manifest, Plan
+from engine.manifest import NETWORKS, FileRecord, Manifest, Plan
 from engine.runtimes import RuntimeOptions, load_network
 from engine.runtimes.gpu import Gpu, describe_gpu
 from export.build import Report
@@ -46,7 +46,7 @@ def add_plans(
         report(what, index / len(NETWORKS))
         sizes = _sizes(model, name, config, plan_config)
         wanted = _describe(manifest, name, sizes, gpu, plan_config)
-        if not any(_is_same(plan, wanted) for plan in manifest.plans):
+        if not any(_is_same(plan, wanted) and _is_intact(folder, plan.file) for plan in manifest.plans):
             onnx_path = find_artifact(folder, manifest, name, "onnxruntime", plan_config.device)
             # Until the new plan is there and checked, the old one of that name may not be used.
             manifest = _write(folder, manifest, _others(manifest, wanted))
@@ -71,9 +71,9 @@ def check_model(model: StableDiffusion, folder: Path, manifest: Manifest) -> Non
 
 def _sizes(model: StableDiffusion, name: str, config: ExportConfig, plan_config: PlanConfig) -> list[Sizes]:
     """One for each profile; text has no size."""
-    images = config.sizes or ((model.image_size, model.image_size),)
+    images = config.image_sizes(model.image_size)
     return [
-        Sizes(rows, *size, vae_factor=model.vae_factor, tokens=model.max_tokens, dim=model.dim)
+        Sizes.of(model, rows, size)
         for size in (images[:1] if name == "text_encoder" else images)
         for rows in (plan_config.rows if name == "unet" else (1,))
     ]
@@ -99,6 +99,11 @@ def _describe(manifest: Manifest, name: str, sizes: list[Sizes], gpu: Gpu, confi
 
 def _is_same(plan: Plan, wanted: Plan) -> bool:
     return replace(plan, file=wanted.file, relative_error=0.0) == wanted
+
+
+def _is_intact(folder: Path, file: FileRecord) -> bool:
+    path = folder / file.name
+    return path.is_file() and file_sha256(path) == file.sha256
 
 
 def _build(

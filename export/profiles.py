@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
+from hiper.models import StableDiffusion
+
 Axes = tuple[str | int, ...]
 
 
@@ -54,6 +56,11 @@ class Sizes:
     vae_factor: int
     tokens: int
     dim: int
+
+    @staticmethod
+    def of(model: StableDiffusion, rows: int, size: tuple[int, int]) -> "Sizes":
+        """Those of a model, for so many rows and images of (height, width) pixels."""
+        return Sizes(rows, *size, vae_factor=model.vae_factor, tokens=model.max_tokens, dim=model.dim)
 
     @property
     def latent_height(self) -> int:

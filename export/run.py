@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -18,6 +15,7 @@ from engine.runtimes.gpu import describe_gpu
 from export.build import Report, build_bundle
 from export.config import ExportConfig, PlanConfig
 from export.plans import add_plans, check_model
+from export.termination import ending_cleanly
 from hiper.cli.console import messages, say
 from hiper.models import StableDiffusion, load_model
 
@@ -68,8 +66,7 @@ class ExportRun:
         from export.compare import compare
 
         report("comparing by Polygraphy", 1.0)
-        height, width = (self.config.sizes or ((model.image_size, model.image_size),))[0]
-        return compare(model, self.folder, manifest, height, width)
+        return compare(model, self.folder, manifest, *self.config.image_sizes(model.image_size)[0])
 
 
 def _tell(manifest: Manifest, compared: list[str]) -> None:
@@ -96,17 +93,3 @@ def _progress() -> Iterator[Report]:
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=1.0)
         yield lambda what, done: progress.update(task, description=what, completed=done)
-
-
-@contextmanager
-def ending_cleanly() -> Iterator[None]:
-    """Let SIGTERM unwind the stack as Ctrl-C does, so that an unfinished folder goes."""
-
-    def stop(number: int, frame: FrameType | None) -> NoReturn:
-        raise KeyboardInterrupt("terminated; nothing was written")
-
-    previous = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)

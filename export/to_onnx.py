@@ -9,9 +9,10 @@ from typing import Any, Final
 
 import onnx_ir
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from engine.runtimes.buckets import BUCKETS
+from export.example import example_inputs
 from export.profiles import Axes, Signature, Sizes
 
 # Keeps Attention, GroupNormalization and LayerNormalization whole, with statistics in fp32 whatever the weights are.
@@ -42,7 +43,7 @@ def write_onnx(
     """
     dimensions = _dimensions(size_unit, sizes.vae_factor)
     dynamic_shapes = tuple(_dynamic(axes, dimensions) for axes in signature.inputs.values())
-    inputs = tuple(example(name, sizes.shape(axes)) for name, axes in signature.inputs.items())
+    inputs = tuple(example_inputs(signature, sizes).values())
     with _silence(), torch.no_grad():
         # Left to itself, torch.onnx.export mends an axis that it cannot keep open by closing it, without a word.
         program = torch.export.export(module, inputs, dynamic_shapes=dynamic_shapes, strict=False)
@@ -57,18 +58,6 @@ def write_onnx(
     assert result is not None
     _tidy(result.model.graph, signature, sizes, dimensions.keys())
     return save(result.model, path)
-
-
-def example(name: str, shape: tuple[int, ...], seed: int = 0) -> Tensor:
-    """Make an input such as an edit gives: unit noise, timesteps, token ids, 8-bit pixels."""
-    generator = torch.Generator().manual_seed(seed)
-    if name == "input_ids":
-        return torch.randint(0, 256, shape, generator=generator)
-    if name == "timestep":
-        return torch.rand(shape, generator=generator) * 999
-    if name == "image":
-        return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
-    return torch.randn(shape, generator=generator)
 
 
 def _dimensions(size_unit: int | None, vae_factor: int) -> dict[str | int, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from engine.bundle_files import MANIFEST_NAME
 from engine.errors import OutputError
 
 
@@ -16,13 +17,16 @@ def unfinished_folder(folder: Path, force: bool) -> Iterator[Path]:
 
     Args:
         folder: the wanted one; its parent is made.
-        force: replace a folder that is there, at the end.
+        force: replace a bundle that is there, at the end.
 
     Raises:
-        OutputError: the name is taken, or the disk refuses.
+        OutputError: the name is taken, what is there is no bundle, or the disk refuses.
     """
+    folder = folder.absolute()
     if folder.exists() and not force:
         raise OutputError(f"{folder} exists already; choose another folder, or replace it with --force")
+    if folder.exists() and not (folder / MANIFEST_NAME).is_file():
+        raise OutputError(f"{folder} is no bundle, --force replaces nothing else; choose another folder")
     unfinished = folder.with_name(f".{folder.name}.{secrets.token_hex(8)}.tmp")
     try:
         unfinished.mkdir(parents=True)

@@ -11,8 +11,8 @@ from torch import nn
 
 from engine.errors import BundleError
 from engine.runtimes import Network, load_network
+from export.example import example_inputs
 from export.profiles import Signature, Sizes
-from export.to_onnx import example
 
 # Largest difference from PyTorch in fp32, over the largest value. A single call; rounding to 8 bits is free.
 TOLERANCES: Final = {"fp32": 1e-4, "fp16": 1e-2, "bf16": 1e-1}
@@ -59,7 +59,7 @@ def check_network(
     module: nn.Module, network: Network, signature: Signature, sizes: Sizes, precision: str, name: str
 ) -> float:
     """Compare a loaded network with PyTorch in fp32; see `check_parity`."""
-    inputs = {name: example(name, sizes.shape(axes), seed=1) for name, axes in signature.inputs.items()}
+    inputs = example_inputs(signature, sizes, seed=1)
     with torch.no_grad():
         expected = module(*inputs.values())
     expected = expected if isinstance(expected, tuple) else (expected,)

@@ -30,7 +30,7 @@ class RuntimeOptions:
 
     Attributes:
         precision: "exact" computes as the artifact says; "fast" also permits bfloat16 inside an fp32 artifact, at
-            about 3 % error per call, where the runtime and the processor have it.
+            about 3 % error per call, or TF32, where the runtime and the processor have them.
         threads: CPU threads of one call; None takes all cores.
         device: index of the GPU, for the runtimes that use one.
     """
@@ -96,7 +96,7 @@ def load_network(artifact: Path, runtime: str, options: RuntimeOptions | None = 
     module, packages = RUNTIMES[runtime]
     try:
         loader: Runtime = importlib.import_module(f"engine.runtimes.{module}")
-    except ImportError as error:
+    except (ImportError, OSError) as error:
         raise RuntimeMissingError(f"the runtime {runtime} is not here ({error}); pip install {packages}") from error
     return loader.load(artifact, options or RuntimeOptions())
 

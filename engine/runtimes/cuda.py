@@ -36,6 +36,6 @@ def call(name: str, *arguments: Any) -> Any:
 def _runtime() -> Any:
     try:
         from cuda.bindings import runtime
-    except ImportError as error:
+    except (ImportError, OSError) as error:
         raise RuntimeMissingError(f"CUDA cannot be called here ({error}); pip install cuda-bindings") from error
     return runtime

@@ -31,7 +31,7 @@ def describe_gpu(device: int) -> Gpu:
     """
     try:
         import tensorrt
-    except ImportError as error:
+    except (ImportError, OSError) as error:
         raise RuntimeMissingError(f"TensorRT is not here ({error}); pip install tensorrt cuda-bindings") from error
     count = cuda.call("cudaGetDeviceCount")
     if not 0 <= device < count:

@@ -89,14 +89,20 @@ def test_refuses_a_folder_that_is_taken(model: StableDiffusion, tmp_path: Path) 
 
 def test_a_failed_export_leaves_the_old_bundle(model: StableDiffusion, tmp_path: Path) -> None:
     (tmp_path / "old").mkdir()
-    (tmp_path / "old" / "file").touch()
+    (tmp_path / "old" / "manifest.json").touch()
 
     def report(what: str, done: float) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         build_bundle(model, tmp_path / "old", CONFIG, (), force=True, report=report)
-    assert [path.name for path in tmp_path.rglob("*")] == ["old", "file"]
+    assert [path.name for path in tmp_path.rglob("*")] == ["old", "manifest.json"]
+
+
+def test_never_replaces_what_is_no_bundle(model: StableDiffusion, tmp_path: Path) -> None:
+    with pytest.raises(OutputError) as caught:
+        build_bundle(model, tmp_path, CONFIG, (), force=True)
+    assert str(caught.value) == f"{tmp_path} is no bundle, --force replaces nothing else; choose another folder"
 
 
 def test_refuses_early_without_memory(model: StableDiffusion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

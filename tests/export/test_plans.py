@@ -90,6 +90,16 @@ def test_refuses_a_plan_for_another_gpu(planned: Path, gpu: SimpleNamespace) -> 
     assert str(caught.value).endswith(f" -o {planned} --tensorrt")
 
 
+def test_a_plan_that_was_lost_is_built_again(planned: Path, model: StableDiffusion) -> None:
+    plan = read_manifest(planned).plans[1]
+    (planned / plan.file.name).unlink()
+    open_bundle(planned, "onnxruntime").unet  # noqa: B018
+    with pytest.raises(BundleError, match=r"\.plan is missing; mend it with: hiper-export .* --tensorrt$"):
+        open_bundle(planned, "tensorrt").unet  # noqa: B018
+    assert add_plans(model, planned, CONFIG, PLANS, ignore).plans[-1].network == "unet"
+    open_bundle(planned, "tensorrt").unet  # noqa: B018
+
+
 def test_refuses_a_bundle_without_plans(gpu: SimpleNamespace, bundle: Path) -> None:
     with pytest.raises(BundleError, match=r"has plans of the unet for no GPU, this is .*--tensorrt$"):
         open_bundle(bundle, "tensorrt").unet  # noqa: B018

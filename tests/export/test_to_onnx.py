@@ -27,7 +27,7 @@ TENSORRT_DTYPES = frozenset({"FLOAT", "FLOAT16", "BFLOAT16", "INT64", "INT32", "
 
 
 def _sizes(model: StableDiffusion, rows: int) -> Sizes:
-    return Sizes(rows, 64, 64, model.vae_factor, model.max_tokens, model.dim)
+    return Sizes.of(model, rows, (64, 64))
 
 
 def test_the_same_model_gives_the_same_bytes(exported: Path, model: StableDiffusion, tmp_path: Path) -> None:

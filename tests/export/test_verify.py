@@ -43,7 +43,7 @@ def test_relative_error(found: np.ndarray, expected: np.ndarray, error: float) -
 def test_catches_a_network_that_differs(exported: Path, model: StableDiffusion) -> None:
     decoder = Decoder(replace(model, vae=model.vae))
     decoder.latent_scale *= 1.5
-    sizes = Sizes(1, 64, 64, model.vae_factor, model.max_tokens, model.dim)
+    sizes = Sizes.of(model, 1, (64, 64))
     with pytest.raises(BundleError) as caught:
         check_parity(decoder, exported / "decoder.onnx", SIGNATURES["decoder"], sizes, "fp32")
     assert str(caught.value).startswith("the decoder in fp32 differs from PyTorch by ")
@@ -55,7 +55,7 @@ def test_catches_numbers_that_are_none(exported: Path, model: StableDiffusion) -
         def forward(self, latent_sample: torch.Tensor) -> torch.Tensor:
             return torch.full((1, 64, 64, 3), torch.nan)
 
-    sizes = Sizes(1, 64, 64, model.vae_factor, model.max_tokens, model.dim)
+    sizes = Sizes.of(model, 1, (64, 64))
     with pytest.raises(BundleError, match="by nan of its largest value"):
         check_parity(Nothing(), exported / "decoder.onnx", SIGNATURES["decoder"], sizes, "fp32")
 
