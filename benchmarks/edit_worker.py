@@ -55,7 +55,8 @@ def diffusers(model: str, steps: int, guidance_scale: float) -> Callable[[], Mad
     from hiper.model_folder import find_folder
     from hiper.sample import draw_noise
 
-    pipeline = StableDiffusionPipeline.from_pretrained(find_folder(model), safety_checker=None)
+    folder = find_folder(model)
+    pipeline = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None, dtype=torch.float32)
     pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
     side = pipeline.unet.config.sample_size
