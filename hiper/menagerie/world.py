@@ -129,7 +129,7 @@ def sample_content(rng: np.random.Generator, pencil: float = 0.12) -> Content:
 
 
 def sample_framing(rng: np.random.Generator) -> Framing:
-    """Draw a framing in which the whole animal stays in the picture."""
+    """Draw a framing in which the animal stays in the picture, but for the tip of a tail."""
     return Framing(
         x=_between(rng, 0.42, 0.58),
         ground=_between(rng, 0.84, 0.94),

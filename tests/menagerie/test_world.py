@@ -40,13 +40,13 @@ def test_every_content_gives_another_picture() -> None:
 
 @given(st.integers(0, 2**32))
 @settings(max_examples=60, deadline=None)
-def test_the_animal_stays_in_the_picture(seed: int) -> None:
+def test_hardly_anything_of_the_animal_leaves_the_picture(seed: int) -> None:
     drawn = rng(seed)
     mask = render_mask(sample_identity(drawn), sample_content(drawn), sample_framing(drawn), 64)
     covered = (mask > 127).mean()
     edge = np.concatenate([mask[0], mask[:, 0], mask[:, -1]])
     assert 0.06 < covered < 0.55
-    assert (edge > 127).mean() < 0.1
+    assert (edge > 127).mean() < 0.15
 
 
 def test_a_mirrored_animal_is_the_mirror_image() -> None:

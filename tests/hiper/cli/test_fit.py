@@ -87,7 +87,9 @@ def test_ctrl_c_keeps_the_fit_and_says_how_to_go_on(hiper_fit, rex, sd1_folder, 
     path = tmp_path / "rex.snapshots.safetensors"
     options = ["--preset", "paper", "--steps", "120", "--device", "cpu", "--dtype", "fp32"]
     command = [rex, "a standing dog", "--model", sd1_folder, "-o", tmp_path, *options]
-    program = "from hiper.cli.fit import main; main()"
+    # A test run that was started in the background ignores Ctrl-C, and so would its children.
+    listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    program = f"{listen}; from hiper.cli.fit import main; main()"
     process = subprocess.Popen(
         [sys.executable, "-c", program, *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
