@@ -13,10 +13,11 @@ from PIL import Image
 
 import hiper
 from engine.errors import HiPerError
+from export import cli
 from hiper.cli import doctor, edit, fit
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
-COMMANDS = {"hiper-fit": fit.app, "hiper-edit": edit.app, "hiper-doctor": doctor.app}
+COMMANDS = {"hiper-fit": fit.app, "hiper-edit": edit.app, "hiper-doctor": doctor.app, "hiper-export": cli.app}
 
 
 def block(containing: str) -> str:
