@@ -70,7 +70,8 @@ def demo(
         bundle = BundleEdits(_bundle(model, hiper.model.digest, output / "bundle"))
         with messages().status("loading the bundle"):
             bundle.edit(None, prompts, num_inference_steps=1)
-        again = _edit("the engine", bundle, read_tail_file(tail_path(output, "animal")), prompts, config)
+        animal_tail = read_tail_file(tail_path(output, "animal"))
+        again = _edit("the engine", bundle, animal_tail, prompts, config, batches=len(prompts))
         with folder.staged() as staging:
             rows = [[source, *row] for row in zip(alone, edits, again, truths, strict=True)]
             save_png(_sheet(content, targets, rows), staging / "sheet.png")
@@ -102,10 +103,12 @@ def _fit(hiper: HiPer, source: Image.Image, prompt: str) -> Tail:
         return hiper.fit(source, prompt, config=config, callback=callback)
 
 
-def _edit(where: str, hiper: Editing, tail: Subject | None, prompts: list[str], config: EditConfig) -> Pictures:
-    """Pictures of the text alone, or with the tail, from the same noise."""
+def _edit(
+    where: str, hiper: Editing, tail: Subject | None, prompts: list[str], config: EditConfig, batches: int = 1
+) -> Pictures:
+    """Pictures of the text alone, or with the tail, from the same noise; the engine reports each picture's steps."""
     what = "the text alone" if tail is None else "HiPer"
-    with _timed(f"{len(prompts)} pictures of {what} in {where}"), edit_progress(1, config) as callback:
+    with _timed(f"{len(prompts)} pictures of {what} in {where}"), edit_progress(batches, config) as callback:
         return hiper.edit(tail, prompts, callback=callback, **asdict(config))
 
 

@@ -47,7 +47,7 @@ def fit_progress(steps: int) -> Iterator[Callable[[FitProgress], None]]:
 
 @contextmanager
 def edit_progress(batches: int, config: EditConfig) -> Iterator[Callable[..., None]]:
-    """Show the sampling of so many batches; gives the callback for `HiPer.edit`."""
+    """Show the sampling of so many batches, or pictures where each reports its own; gives the callback for `edit`."""
     with _progress() as progress:
         task = progress.add_task("sampling", total=batches * config.num_inference_steps, note="")
 
