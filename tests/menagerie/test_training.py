@@ -56,10 +56,10 @@ def test_a_killed_vae_training_goes_on_as_if_nothing_had_been(tmp_path: Path, mo
     assert_equal(averages(tmp_path / "whole", "vae"), averages(tmp_path / "parts", "vae"))
 
 
+@pytest.mark.usefixtures("one_thread")  # as the workers
 def test_two_workers_take_the_step_of_their_joint_batch(tmp_path: Path) -> None:
     config = replace(VAE, samples=2)
     run_workers(partial(vae.train, folder=tmp_path, config=config), 2)
-    network = vae.new_vae()
     torch.manual_seed(0)
     network = vae.new_vae()
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3 * 1e-4 / 0.02, betas=(0.9, 0.99), weight_decay=0.01)
