@@ -3,7 +3,7 @@
 import hashlib
 import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -79,7 +79,12 @@ def to_tensor(picture: Image.Image, size: int, crop: Crop = "centre") -> Tensor:
         picture = picture.resize(square, filter_)
     else:
         raise ValueError(f"crop is {crop!r}; use centre, pad or stretch")
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 127.5 - 1
+    return from_uint8([np.array(picture)])
+
+
+def from_uint8(pictures: Sequence[NDArray[np.uint8]]) -> Tensor:
+    """Pictures (H, W, 3) in 0..255 as one batch (batch, 3, H, W) fp32 in [-1, 1]."""
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def to_uint8(images: Tensor) -> NDArray[np.uint8]:

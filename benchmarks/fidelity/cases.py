@@ -7,9 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from hiper.menagerie.captions import terse_caption
 from hiper.menagerie.render import render
@@ -102,8 +100,3 @@ def held_out_case(index: int) -> Case:
 def shots(cases: Sequence[Case], seeds: int) -> list[Shot]:
     """Every edit of every case from every seed; cases outermost, seeds innermost."""
     return [Shot(*combination) for combination in product(cases, EDITS, range(seeds))]
-
-
-def to_images(pictures: Sequence[NDArray[np.uint8]]) -> Tensor:
-    """Pictures (height, width, 3) in 0..255 as one batch (batch, 3, height, width) in [-1, 1]."""
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1

@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from benchmarks.fidelity.cases import to_images
 from benchmarks.fidelity.studio import Studio
-from hiper.images import to_pictures
+from hiper.images import from_uint8, to_pictures
 from hiper.menagerie.captions import describe, terse_caption
 from hiper.menagerie.probe import CLASSES, true_outputs
 from hiper.menagerie.render import render
+from hiper.menagerie.train.vae import psnr
 from hiper.menagerie.world import Content, Framing, Identity, held_out
 from hiper.sample import draw_noise
 from hiper.sheet import contact_sheet
@@ -60,7 +60,7 @@ def measure(studio: Studio, count: int) -> tuple[dict[str, Any], Image.Image]:
         count: held-out pictures, and as many pictures from captions.
     """
     requests = [held_out_request(index) for index in range(count)]
-    rendered = to_images([render(request.identity, request.content, request.framing) for request in requests])
+    rendered = from_uint8([render(request.identity, request.content, request.framing) for request in requests])
     decoded = torch.cat([_through_vae(studio, images) for images in rendered.split(studio.settings.batch)])
     made = _from_text(studio, requests)
     detailed = [index for index, request in enumerate(requests) if request.detailed]
@@ -86,11 +86,6 @@ def failures(results: dict[str, Any]) -> list[str]:
         for what, value, least, part in found
         if not value >= least
     ]
-
-
-def psnr(images: Tensor, truth: Tensor) -> float:
-    """Peak signal to noise over all pixels together, in dB; both (batch, 3, H, W) in [-1, 1]."""
-    return float(10 * torch.log10(4 / (images - truth).square().mean()))
 
 
 def _through_vae(studio: Studio, images: Tensor) -> Tensor:

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from benchmarks.fidelity.cases import Case, Shot, shots, to_images
+from benchmarks.fidelity.cases import Case, Shot, shots
 from benchmarks.fidelity.studio import Studio
+from hiper.images import from_uint8
 
 
 class Setting(NamedTuple):
@@ -33,14 +34,14 @@ class Outcome(NamedTuple):
 def truth(studio: Studio, cases: Sequence[Case]) -> Iterator[Outcome]:
     """The upper bound: the ground truth through the autoencoder, as sharp as the model can be."""
     takes = shots(cases, seeds=1)
-    latents = studio.model.encode_image(to_images([shot.truth() for shot in takes]))
+    latents = studio.model.encode_image(from_uint8([shot.truth() for shot in takes]))
     yield Outcome(Setting("truth"), takes, studio.model.decode_latents(latents).cpu())
 
 
 def source(studio: Studio, cases: Sequence[Case]) -> Iterator[Outcome]:
     """The other bound: the untouched source picture."""
     takes = shots(cases, seeds=1)
-    yield Outcome(Setting("source"), takes, to_images([shot.case.picture() for shot in takes]))
+    yield Outcome(Setting("source"), takes, from_uint8([shot.case.picture() for shot in takes]))
 
 
 def text(studio: Studio, cases: Sequence[Case]) -> Iterator[Outcome]:

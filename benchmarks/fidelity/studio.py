@@ -9,9 +9,10 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from benchmarks.fidelity.cases import Case, Shot, to_images
+from benchmarks.fidelity.cases import Case, Shot
 from hiper.execution import Execution, make_ready
 from hiper.fit import FitConfig
+from hiper.images import from_uint8
 from hiper.menagerie.probe import Probe, load_probe
 from hiper.models import StableDiffusion, load_model
 from hiper.recipe import PRESETS
@@ -72,7 +73,7 @@ class Studio:
 
     def encode_sources(self, cases: Sequence[Case]) -> Tensor:
         """Latents of the source pictures, (cases, 4, h, w)."""
-        return self.model.encode_image(to_images([case.picture() for case in cases]))
+        return self.model.encode_image(from_uint8([case.picture() for case in cases]))
 
     def encode_prompts(self, shots: Sequence[Shot]) -> Tensor:
         """Embeddings of the target prompts, (shots, 77, dim)."""

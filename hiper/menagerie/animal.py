@@ -6,7 +6,6 @@ The unit is the animal's height when it stands. A pose is a handful of points; s
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import skia
@@ -14,6 +13,7 @@ import skia
 from hiper.menagerie.world import Colour, Identity
 
 Point = tuple[float, float]
+Leg = tuple[Point, Point]
 
 PAPER = skia.Color4f(0.96, 0.95, 0.92, 1.0)
 OUTLINE = 0.022
@@ -21,13 +21,13 @@ OUTLINE = 0.022
 
 @dataclass(frozen=True)
 class Pose:
-    """Where the parts of a body are; legs run from the body over an optional knee to the paw."""
+    """Where the parts of a body are; a leg runs from the body to the paw, the far one of a pair comes first."""
 
     rump: Point
     chest: Point
     head: Point
-    hind_legs: tuple[tuple[Point, ...], tuple[Point, ...]]
-    front_legs: tuple[tuple[Point, ...], tuple[Point, ...]]
+    hind_legs: tuple[Leg, Leg]
+    front_legs: tuple[Leg, Leg]
     tail_angle: float
     haunch: Point | None = None
 
@@ -145,16 +145,21 @@ class AnimalPainter:
         self._fill(path, colour, shade)
         self.canvas.drawPath(path, self._outline(colour))
 
-    def _leg(self, joints: Sequence[Point], far: bool = False) -> None:
+    def _mark(self, shape: skia.Path, mark: skia.Path, shade: float = 1.0) -> None:
+        """Paint what of a mark lies on a shape."""
+        self.canvas.save()
+        self.canvas.clipPath(shape, True)
+        self.canvas.drawPath(mark, self._paint(self.identity.marks, shade))
+        self.canvas.restore()
+
+    def _leg(self, joints: Leg, far: bool = False) -> None:
+        body, paw = joints
         width = self.build.leg * (0.6 + 0.4 * self.identity.girth)
         shade = 0.82 if far else 1.0
-        leg = capsule(joints[0], joints[-1], width, 0.85 * width)
+        leg = capsule(body, paw, width, 0.85 * width)
         self._shape(leg, self.identity.coat, shade)
         if self.identity.socks:
-            self.canvas.save()
-            self.canvas.clipPath(leg, True)
-            self.canvas.drawPath(disc(joints[-1], 1.25 * width), self._paint(self.identity.marks, shade))
-            self.canvas.restore()
+            self._mark(leg, disc(paw, 1.25 * width), shade)
 
     def _hind_leg(self, pose: Pose) -> None:
         self._leg(pose.hind_legs[1])
@@ -166,7 +171,7 @@ class AnimalPainter:
         length, width = self.build.tail_length * self.identity.tail_length, self.build.tail_width
         base = offset(pose.rump, pose.tail_angle, 0.8 * self.build.rump * self.identity.girth)
         bend = offset(base, pose.tail_angle, 0.6 * length)
-        end = offset(bend, pose.tail_angle + 0.7 * math.copysign(1.0, pose.tail_angle) * -1.0, 0.5 * length)
+        end = offset(bend, pose.tail_angle - math.copysign(0.7, pose.tail_angle), 0.5 * length)
         end = (end[0], min(end[1], -0.05))
         path = skia.Path()
         path.moveTo(*base)
@@ -177,10 +182,7 @@ class AnimalPainter:
         outline.getFillPath(path, tail)
         self._shape(tail, self.identity.coat, 0.95)
         if self.identity.tail_tip:
-            self.canvas.save()
-            self.canvas.clipPath(tail, True)
-            self.canvas.drawPath(disc(end, 0.45 * length + 0.3 * width), self._paint(self.identity.marks))
-            self.canvas.restore()
+            self._mark(tail, disc(end, 0.45 * length + 0.3 * width))
 
     def _body(self, pose: Pose) -> None:
         rump, chest = self.build.rump * self.identity.girth, self.build.chest * self.identity.girth
@@ -245,10 +247,7 @@ class AnimalPainter:
         skull = ellipse((0.0, 0.0), 1.0, 0.92)
         self._shape(skull, self.identity.coat)
         if self.identity.blaze:
-            self.canvas.save()
-            self.canvas.clipPath(skull, True)
-            self.canvas.drawPath(ellipse((0.18, -0.45), 0.2, 0.7), self._paint(self.identity.marks))
-            self.canvas.restore()
+            self._mark(skull, ellipse((0.18, -0.45), 0.2, 0.7))
         self._face()
         self.canvas.restore()
         self.stroke = OUTLINE

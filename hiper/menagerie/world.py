@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 
@@ -83,11 +82,6 @@ class Framing:
     scale: float = 0.64
     mirrored: bool = False
     scenery: int = 0
-
-
-def all_contents(styles: tuple[str, ...] = STYLES) -> list[Content]:
-    """Every combination of species, pose, place and style."""
-    return [Content(*combination) for combination in product(SPECIES, POSES, PLACES, styles)]
 
 
 def colour_name(colour: Colour) -> str:

@@ -8,10 +8,11 @@ import torch
 
 from benchmarks.fidelity import bootstrap
 from benchmarks.fidelity.alignment import align, subject_error
-from benchmarks.fidelity.cases import EDITS, Shot, held_out_case, shots, to_images
+from benchmarks.fidelity.cases import EDITS, Shot, held_out_case, shots
 from benchmarks.fidelity.methods import Outcome, Setting
 from benchmarks.fidelity.scores import Score, judge
 from benchmarks.fidelity.summary import summarise
+from hiper.images import from_uint8
 from hiper.menagerie.probe import CLASSES, VALUES, Reading, true_outputs
 from hiper.menagerie.render import render
 from hiper.menagerie.world import PLACES, Framing
@@ -33,7 +34,7 @@ class AllKnowing:
 
 
 def judge_as(shot, identity, content, framing):
-    images = to_images([render(identity, content, framing)])
+    images = from_uint8([render(identity, content, framing)])
     [score] = judge(AllKnowing([(identity, content, framing)]), Outcome(Setting("text"), [shot], images))
     return score
 

@@ -7,12 +7,12 @@ import torch
 from diffusers import DDIMScheduler, StableDiffusionImg2ImgPipeline
 
 from benchmarks.fidelity import methods, rivals, tails
-from benchmarks.fidelity.cases import held_out_case, shots, to_images
+from benchmarks.fidelity.cases import held_out_case, shots
 from benchmarks.fidelity.descent import descend
 from benchmarks.fidelity.methods import Setting
 from benchmarks.fidelity.pseudo_word import encode_pseudo_word, first_vectors, pseudo_prompts
 from hiper.fit import FitConfig, fit_tail
-from hiper.images import to_uint8
+from hiper.images import from_uint8, to_uint8
 from hiper.objective import Objective
 from hiper.pipeline import HiPer
 from hiper.tail import splice
@@ -152,9 +152,10 @@ def test_descent_on_two_pictures_is_two_plain_loops(studio, cases):
         torch.testing.assert_close(together[index], alone[0].detach(), rtol=0, atol=2e-3)
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_bounds_are_the_truth_through_the_vae_and_the_source_itself(studio, cases):
     [truth], [source] = methods.truth(studio, cases), methods.source(studio, cases)
     assert len(truth.shots) == len(source.shots) == 8
-    through = studio.model.decode_latents(studio.model.encode_image(to_images([truth.shots[5].truth()])))
+    through = studio.model.decode_latents(studio.model.encode_image(from_uint8([truth.shots[5].truth()])))
     torch.testing.assert_close(truth.images[5:6], through, rtol=0, atol=1e-4)
     assert (to_uint8(source.images[4:]) == cases[1].picture()).all()

@@ -12,10 +12,11 @@ from benchmarks.fidelity import __main__ as command
 from benchmarks.fidelity import gate, rivals, tails
 from benchmarks.fidelity import run as running
 from benchmarks.fidelity.cases import EDITS, held_out_case
-from benchmarks.fidelity.gate import failures, held_out_request, psnr
+from benchmarks.fidelity.gate import failures, held_out_request
 from benchmarks.fidelity.methods import Setting
 from benchmarks.fidelity.run import Part, read_pictures, read_scores, read_work_s, run, split
 from hiper.menagerie.probe import Probe
+from hiper.menagerie.train.vae import psnr
 
 FINE = {"species": 1.0, "pose": 0.99, "place": 0.98}
 

@@ -1,8 +1,8 @@
-"""Training state that survives a kill at any moment: written beside, synced, then renamed."""
+"""Training state that survives a kill at any moment."""
 
 from __future__ import annotations
 
-import os
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 from torch import nn
+
+from engine.atomic_file import write_atomically
 
 
 @dataclass
@@ -50,12 +52,9 @@ class Average:
 def save(path: Path, state: dict[str, Any]) -> None:
     """Replace `path` by `state` so that a crash leaves the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    with open(partial, "wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_atomically(path, buffer.getvalue())
 
 
 def load(path: Path) -> dict[str, Any] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +9,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 from transformers import CLIPTokenizer
 
+from engine.atomic_file import write_atomically
+from hiper.images import from_uint8
 from hiper.menagerie.captions import caption, identity_caption
 from hiper.menagerie.render import render
+from hiper.menagerie.tokenizer import MAX_TOKENS
 from hiper.menagerie.train.text import tokenize
 from hiper.menagerie.train.workers import Worker
 from hiper.menagerie.world import sample_content, sample_framing, sample_identity
@@ -49,9 +51,7 @@ def build(worker: Worker, folder: Path, vae: AutoencoderKL, tokenizer: CLIPToken
         if path.exists():
             continue
         started = time.time()
-        partial = path.with_suffix(".partial")
-        save_file(_shard(index, vae, tokenizer), partial)
-        os.replace(partial, path)
+        write_atomically(path, save(_shard(index, vae, tokenizer)))
         print(f"shard {index + 1}/{count // SHARD} {SHARD / (time.time() - started):.0f} img/s", flush=True)
 
 
@@ -71,10 +71,9 @@ def _shard(index: int, vae: AutoencoderKL, tokenizer: CLIPTokenizer) -> dict[str
             pictures.append(render(identity, content, sample_framing(rng)))
             captions += [caption(identity, content, rng) for _ in range(CAPTIONS)]
             others += [identity_caption(identity, sample_content(rng), rng) for _ in range(CAPTIONS)]
-        images = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float().div(127.5).sub(1)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            latents.append(vae.encode(images).latent_dist.mean.half())
-    shape = (SHARD, CAPTIONS, 77)
+            latents.append(vae.encode(from_uint8(pictures)).latent_dist.mean.half())
+    shape = (SHARD, CAPTIONS, MAX_TOKENS)
     return {
         "latents": torch.cat(latents).contiguous(),
         "captions": tokenize(tokenizer, captions).short().reshape(shape),

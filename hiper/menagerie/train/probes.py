@@ -14,6 +14,7 @@ from hiper.menagerie.probe import CLASSES, Probe, split_outputs, true_outputs
 from hiper.menagerie.render import render
 from hiper.menagerie.train.checkpoint import load, save
 from hiper.menagerie.train.loop import Plan, run
+from hiper.menagerie.train.vae import reconstruct
 from hiper.menagerie.world import sample_content, sample_framing, sample_identity
 
 
@@ -50,15 +51,10 @@ def to_unit(pictures: Tensor) -> Tensor:
     return pictures.float().div(127.5).sub(1)
 
 
-@torch.no_grad()
 def through_vae(vae: AutoencoderKL, pictures: Tensor, batch: int = 64) -> Tensor:
     """Byte pictures encoded and decoded, as bytes."""
-    decoded = []
-    for part in pictures.split(batch):
-        with torch.autocast("cpu", torch.bfloat16):
-            latents = vae.encode(to_unit(part)).latent_dist.mean
-            decoded.append(vae.decode(latents).sample.float())
-    return torch.cat(decoded).clamp(-1, 1).add(1).mul(127.5).round().byte()
+    decoded = [reconstruct(vae, to_unit(part)) for part in pictures.split(batch)]
+    return torch.cat(decoded).add(1).mul(127.5).round().byte()
 
 
 def probe_loss(outputs: Tensor, classes: Tensor, values: Tensor) -> Tensor:

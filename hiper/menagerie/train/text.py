@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from hiper.images import from_uint8
 from hiper.menagerie.captions import caption
 from hiper.menagerie.render import render
-from hiper.menagerie.tokenizer import END, train_tokenizer
+from hiper.menagerie.tokenizer import END, MAX_TOKENS, train_tokenizer
 from hiper.menagerie.train.loop import Plan, run
 from hiper.menagerie.world import sample_content, sample_framing, sample_identity
 
@@ -106,7 +107,7 @@ def new_text_encoder(tokenizer: CLIPTokenizer, width: int) -> CLIPTextModel:
             intermediate_size=4 * width,
             num_hidden_layers=3,
             num_attention_heads=4,
-            max_position_embeddings=77,
+            max_position_embeddings=MAX_TOKENS,
             hidden_act="quick_gelu",
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=tokenizer.eos_token_id,
@@ -120,27 +121,27 @@ def open_tokenizer(folder: Path) -> CLIPTokenizer:
     if not (folder / "vocab.json").exists():
         rng = np.random.default_rng(5)
         train_tokenizer((caption(sample_identity(rng), sample_content(rng), rng) for _ in range(20_000)), folder)
-    return CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), pad_token=END, model_max_length=77)
+    return CLIPTokenizer(
+        str(folder / "vocab.json"), str(folder / "merges.txt"), pad_token=END, model_max_length=MAX_TOKENS
+    )
 
 
 def tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
     """Token ids (captions, 77), cut and padded with the end token as in Stable Diffusion 1.x."""
-    encoded = tokenizer(captions, padding="max_length", truncation=True, max_length=77, return_tensors="pt")
+    encoded = tokenizer(captions, padding="max_length", truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
     ids: Tensor = encoded.input_ids
     return ids
 
 
-def pair_batch(tokenizer: CLIPTokenizer, seed: int, count: int, size: int = 128) -> tuple[Tensor, Tensor]:
-    """Pictures (count, 3, size, size) in [-1, 1] and the token ids of a caption for each."""
+def pair_batch(tokenizer: CLIPTokenizer, seed: int, count: int) -> tuple[Tensor, Tensor]:
+    """Pictures (count, 3, 128, 128) in [-1, 1] and the token ids of a caption for each."""
     rng = np.random.default_rng((2, seed))
     images, captions = [], []
     for _ in range(count):
         identity, content = sample_identity(rng), sample_content(rng)
-        images.append(render(identity, content, sample_framing(rng), size))
+        images.append(render(identity, content, sample_framing(rng)))
         captions.append(caption(identity, content, rng))
-    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float().div(127.5).sub(1), tokenize(
-        tokenizer, captions
-    )
+    return from_uint8(images), tokenize(tokenizer, captions)
 
 
 def train(folder: Path, config: TextConfig) -> None:

@@ -11,6 +11,7 @@ from diffusers import AutoencoderKL
 from PIL import Image
 from torch import Tensor
 
+from hiper.images import from_uint8
 from hiper.menagerie.render import render
 from hiper.menagerie.train.loop import Plan, run
 from hiper.menagerie.train.workers import Worker
@@ -50,7 +51,7 @@ def picture_batch(seed: int, count: int, size: int) -> Tensor:
     """`count` random pictures in [-1, 1], (count, 3, size, size); the same seed gives the same pictures."""
     rng = np.random.default_rng(seed)
     pictures = [render(sample_identity(rng), sample_content(rng), sample_framing(rng), size) for _ in range(count)]
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float().div(127.5).sub(1)
+    return from_uint8(pictures)
 
 
 def vae_loss(vae: AutoencoderKL, images: Tensor, kl_weight: float) -> Tensor:
