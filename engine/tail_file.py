@@ -55,9 +55,43 @@ def read_tail_file(path: str | Path) -> TailFile:
         TailError: there is no such file, or it is not exactly what `write_tail_file` writes.
     """
     try:
-        return _parse(read_capped(path, MAX_SIZE_BYTES))
-    except (ValueError, SafetensorError) as error:
+        data = read_capped(path, MAX_SIZE_BYTES)
+    except ValueError as error:
         raise TailError(f"{path} is not a tail file: {error}; make one with hiper-fit") from error
+    return parse_tail_file(data, str(path))
+
+
+def parse_tail_file(data: bytes, name: str = "tail") -> TailFile:
+    """Check the content of a tail file.
+
+    Args:
+        data: whatever somebody sent.
+        name: what an error calls it.
+
+    Raises:
+        TailError: it is not exactly what `serialize_tail_file` returns.
+    """
+    try:
+        if len(data) > MAX_SIZE_BYTES:
+            raise ValueError(f"it is larger than {MAX_SIZE_BYTES} bytes")
+        return _parse(data)
+    except (ValueError, SafetensorError) as error:
+        raise TailError(f"{name} is not a tail file: {error}; make one with hiper-fit") from error
+
+
+def serialize_tail_file(file: TailFile) -> bytes:
+    """The content of a tail file.
+
+    Raises:
+        TailError: the tensors are no tail.
+    """
+    try:
+        _check_tensors(file.tail, file.tail_init)
+    except ValueError as error:
+        raise TailError(f"this is no tail: {error}; fit it again") from error
+    # safetensors writes the memory of an array as it lies, whatever its strides say.
+    tensors = {"tail": np.ascontiguousarray(file.tail), "tail_init": np.ascontiguousarray(file.tail_init)}
+    return save(tensors, metadata=_metadata(file))
 
 
 def write_tail_file(path: str | Path, file: TailFile) -> None:
@@ -69,13 +103,7 @@ def write_tail_file(path: str | Path, file: TailFile) -> None:
     """
     if not str(path).endswith(SUFFIX):
         raise TailError(f"{path} is no name for a tail file; let it end in {SUFFIX}")
-    try:
-        _check_tensors(file.tail, file.tail_init)
-    except ValueError as error:
-        raise TailError(f"cannot write {path}: {error}") from error
-    # safetensors writes the memory of an array as it lies, whatever its strides say.
-    tensors = {"tail": np.ascontiguousarray(file.tail), "tail_init": np.ascontiguousarray(file.tail_init)}
-    write_atomically(path, save(tensors, metadata=_metadata(file)))
+    write_atomically(path, serialize_tail_file(file))
 
 
 def tail_digest(tail: NDArray[np.float32]) -> str:

@@ -19,7 +19,15 @@ from safetensors.numpy import save as save_safetensors
 
 from engine import atomic_file
 from engine.errors import OutputError, TailError
-from engine.tail_file import MAX_SIZE_BYTES, TailFile, read_tail_file, tail_digest, write_tail_file
+from engine.tail_file import (
+    MAX_SIZE_BYTES,
+    TailFile,
+    parse_tail_file,
+    read_tail_file,
+    serialize_tail_file,
+    tail_digest,
+    write_tail_file,
+)
 from engine.tail_info import TailInfo
 
 TAIL = np.arange(20, dtype=np.float32).reshape(5, 4)
@@ -74,6 +82,19 @@ def test_round_trip(path: Path) -> None:
     np.testing.assert_array_equal(file.tail_init, TAIL + 1)
     assert file.info == INFO
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+def test_the_content_alone_can_be_made_and_read(path: Path) -> None:
+    data = serialize_tail_file(TailFile(TAIL, TAIL + 1, INFO))
+    path.write_bytes(data)
+    for file in (read_tail_file(path), parse_tail_file(data)):
+        np.testing.assert_array_equal(file.tail, TAIL)
+        np.testing.assert_array_equal(file.tail_init, TAIL + 1)
+        assert file.info == INFO
+    with pytest.raises(TailError, match=r"^upload is not a tail file: .*; make one with hiper-fit"):
+        parse_tail_file(data[:-1], "upload")
+    with pytest.raises(TailError, match="tail is not a tail file: it is larger than 4194304 bytes"):
+        parse_tail_file(bytes(MAX_SIZE_BYTES + 1))
 
 
 def test_rows_that_lie_scattered_in_memory(path: Path) -> None:
