@@ -1,0 +1,67 @@
+"""What the routes work with; the app carries it as `app.state.services`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import Depends
+from starlette.requests import HTTPConnection
+
+from engine.server.errors import ApiError
+
+if TYPE_CHECKING:
+    from engine.server.edit_client import EditClient
+    from engine.server.edit_requests import EditRequests
+    from engine.server.fit_events import FitEvents
+    from engine.server.fit_runner import FitRunner
+    from engine.server.limits import Limits
+    from engine.server.messages import EngineReady
+    from engine.server.metrics import Metrics
+    from engine.server.readiness import Readiness
+    from engine.server.settings import Settings
+    from engine.server.store import Store
+    from engine.server.uploads import Uploads
+
+
+@dataclass(eq=False)
+class Services:
+    """The parts of a running server.
+
+    Attributes:
+        fits: None where nothing can be fitted; `no_fits` says why.
+        fit_events: wakes those who watch a fit.
+        draining: the server ends, and takes no new work.
+    """
+
+    settings: Settings
+    store: Store
+    uploads: Uploads
+    edits: EditClient
+    fits: FitRunner | None
+    metrics: Metrics
+    limits: Limits
+    requests: EditRequests
+    fit_events: FitEvents
+    readiness: Readiness
+    no_fits: str = ""
+    draining: bool = False
+
+    def engine(self) -> EngineReady:
+        """The engine's description of itself.
+
+        Raises:
+            ApiError: there is no engine right now.
+        """
+        if self.edits.ready is None:
+            raise ApiError(503, "engine_unavailable", "the edit engine is starting; try again soon", retry_after_s=2)
+        return self.edits.ready
+
+
+def services(connection: HTTPConnection) -> Services:
+    """FastAPI dependency."""
+    found: Services = connection.app.state.services
+    return found
+
+
+ServicesDep = Annotated[Services, Depends(services)]

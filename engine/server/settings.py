@@ -1,0 +1,126 @@
+"""What can be set: by options of the command, else by environment variables HIPER_..., else by a TOML file."""
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, ByteSize, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+Runtime = Literal["auto", "onnxruntime", "onnxruntime-cuda", "onnxruntime-tensorrt", "openvino", "tensorrt"]
+
+
+class SettingsError(ValueError):
+    """A setting is unknown or has an impossible value."""
+
+
+def _growing(buckets: tuple[int, ...]) -> tuple[int, ...]:
+    if not buckets or buckets[0] < 1 or any(one >= other for one, other in pairwise(buckets)):
+        raise ValueError("must be growing numbers from 1, like 1 2 4 8")
+    return buckets
+
+
+class Settings(BaseSettings):
+    """All settings of `hiper-serve`.
+
+    Attributes:
+        host: address to listen at; beyond loopback, callers need keys.
+        port: for HTTP; 0 takes a free one.
+        metrics_port: for Prometheus, at the same address; 0 for none.
+        data_dir: for tails, fits, pictures and keys; one server at a time.
+        bundle: what `hiper-export` made; None exports `model` at the first start.
+        model: that fits use, and whose bundle this is.
+        runtime: that runs the bundle.
+        precision: "fast" permits bfloat16 inside an fp32 bundle.
+        threads: of the edit engine; None for one a core.
+        buckets: the numbers of rows that the UNet is called with.
+        max_edits: that may be under way at once.
+        edit_timeout_s: until a picture must be there.
+        max_body_bytes: of a request.
+        max_pixels: of an uploaded picture.
+        max_images_per_request: pictures that one request may ask for.
+        max_steps: that an edit may ask for.
+        max_queued_fits: that wait, of all owners together.
+        max_fits_per_owner: under way or waiting, where there are no keys.
+        lease_s: without a sign of life from its worker, after which a fit is given to another.
+        checkpoint_every: fit steps between checkpoints.
+        drain_s: that edits under way get after SIGTERM.
+        disk_floor_bytes: free space below which nothing new is stored.
+        allowed_hosts: further names that this server is reached by, as behind a proxy.
+        fits: whether pictures can be fitted; needs PyTorch.
+        log_format: of the lines on stderr.
+        access_log: a line for every request.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="HIPER_", extra="forbid", frozen=True)
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8910
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] = 9910
+    data_dir: Annotated[Path, AfterValidator(Path.expanduser)] = Path("~/.local/share/hiper-serve").expanduser()
+    bundle: Annotated[Path, AfterValidator(Path.expanduser)] | None = None
+    model: str = "menagerie"
+    runtime: Runtime = "auto"
+    precision: Literal["exact", "fast"] = "fast"
+    threads: Annotated[int, Field(ge=1)] | None = None
+    buckets: Annotated[tuple[int, ...], AfterValidator(_growing)] = (1, 2, 4, 8, 16, 32)
+    max_edits: Annotated[int, Field(ge=1)] = 64
+    edit_timeout_s: Annotated[float, Field(gt=0)] = 120.0
+    max_body_bytes: Annotated[ByteSize, Field(ge=2**16)] = ByteSize(20 * 2**20)
+    max_pixels: Annotated[int, Field(ge=1)] = 16_000_000
+    max_images_per_request: Annotated[int, Field(ge=1)] = 8
+    max_steps: Annotated[int, Field(ge=1, le=1000)] = 100
+    max_queued_fits: Annotated[int, Field(ge=1)] = 100
+    max_fits_per_owner: Annotated[int, Field(ge=1)] = 100
+    lease_s: Annotated[float, Field(gt=0)] = 30.0
+    checkpoint_every: Annotated[int, Field(ge=1)] = 50
+    drain_s: Annotated[float, Field(ge=0)] = 60.0
+    disk_floor_bytes: Annotated[ByteSize, Field(ge=0)] = ByteSize(2 * 2**30)
+    allowed_hosts: tuple[str, ...] = ()
+    fits: bool = True
+    log_format: Literal["plain", "json"] = "plain"
+    access_log: bool = False
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is given outright, then the environment, then the file; no other place is looked at."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def load_settings(file: Path | None = None, **given: Any) -> Settings:
+    """Put the settings together.
+
+    Args:
+        file: TOML, with names as in `Settings`.
+        given: what comes before environment and file; None counts as not given.
+
+    Raises:
+        SettingsError: a name is unknown, a value impossible, or the file unreadable.
+    """
+    kind = Settings if file is None else _reading(file)
+    try:
+        return kind(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        name = ".".join(map(str, wrong["loc"]))
+        raise SettingsError(
+            f"setting {name} is {wrong['input']!r:.80}: {wrong['msg']}; see hiper-serve --help"
+        ) from error
+
+
+def _reading(file: Path) -> type[Settings]:
+    """The settings with a file behind them; pydantic ties the file to the class."""
+    if not file.is_file():
+        raise SettingsError(f"{file} is no file but was named as configuration; write one, or leave --config out")
+
+    class FileSettings(Settings):
+        model_config = SettingsConfigDict(toml_file=file)
+
+    return FileSettings
