@@ -33,6 +33,7 @@ class FitJob:
         config: the recipe.
         crop: how a picture becomes the model's square.
         init: a tail to start from; the prompt's own last rows if None.
+        tail_strength: to suggest for edits.
 
     Raises:
         TailError: the model cannot use `init`.
@@ -45,6 +46,7 @@ class FitJob:
     config: FitConfig
     crop: Crop = "centre"
     init: Tail | None = None
+    tail_strength: float = TAIL_STRENGTH
 
     def __post_init__(self) -> None:
         if not 0 <= self.config.seed < 2**63:
@@ -107,13 +109,12 @@ class FitJob:
             execution=execution,
         )
 
-    def tail(self, state: FitState, losses: Sequence[float], tail_strength: float = TAIL_STRENGTH) -> Tail:
+    def tail(self, state: FitState, losses: Sequence[float]) -> Tail:
         """The best tail of a fit that has come to `state`.
 
         Args:
             state: of the last step.
             losses: one per step.
-            tail_strength: to suggest for edits.
         """
         rows = self.config.tail_tokens
         initial = self.prompt_embedding[0, -rows:].cpu() if self.init is None else self.init.vectors
@@ -129,6 +130,6 @@ class FitJob:
             seed=self.config.seed,
             step=state.best_step,
             loss_trace=tuple(enumerate(losses, start=1)),
-            tail_strength=tail_strength,
+            tail_strength=self.tail_strength,
         )
         return Tail(state.best_tail, initial, info)

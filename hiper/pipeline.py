@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -118,10 +117,8 @@ class HiPer:
             ValueError: an impossible setting.
             FitError: the loss became infinite.
         """
-        [prompt] = check_prompts(prompt)
-        config = config or replace(choose_config(preset, subject, self.recipe), seed=seed)
-        pictures = images if isinstance(images, Sequence) and not isinstance(images, str | bytes) else [images]
-        job = FitJob(self.model, [load_image(picture) for picture in pictures], prompt, config, crop, init)
+        config = config or choose_config(preset, subject, self.recipe, seed=seed)
+        job = self.job(images, prompt, config, crop, init)
         earlier = None if snapshots is None else job.earlier(snapshots, resume)
         losses, state = ([*earlier.losses], earlier.state) if earlier else ([], None)
         # Any, since an Iterator does not promise the `close` that a generator has.
@@ -135,7 +132,22 @@ class HiPer:
                 if callback is not None:
                     callback(progress)
         assert state is not None, "a fit has at least one step"
-        return job.tail(state, losses, self.recipe.tail_strength or TAIL_STRENGTH)
+        return job.tail(state, losses)
+
+    def job(
+        self,
+        images: Picture | Sequence[Picture],
+        prompt: str,
+        config: FitConfig,
+        crop: Crop = "centre",
+        init: Tail | None = None,
+    ) -> FitJob:
+        """A fit that the caller runs step by step; arguments and errors as in `fit`."""
+        [prompt] = check_prompts(prompt)
+        pictures = images if isinstance(images, Sequence) and not isinstance(images, str | bytes) else [images]
+        sources = [load_image(picture) for picture in pictures]
+        strength = self.recipe.tail_strength or TAIL_STRENGTH
+        return FitJob(self.model, sources, prompt, config, crop, init, strength)
 
     def edit(
         self,

@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from hiper.errors import ModelError
 from hiper.fit import FitConfig
@@ -67,25 +68,27 @@ def read_recipe(model_folder: str | Path) -> Recipe:
         raise ModelError(f"{path} is no recipe: {error}; correct or delete it") from error
 
 
-def choose_config(preset: str, subject: str = "animal", recipe: Recipe | None = None) -> FitConfig:
+def choose_config(preset: str, subject: str = "animal", recipe: Recipe | None = None, **changes: Any) -> FitConfig:
     """The configuration of a preset for a kind of subject.
 
     Args:
         preset: "paper", which no recipe changes, or "fast".
         subject: "animal", "object" or "person".
         recipe: the model's own.
+        changes: fields of the configuration that somebody chose; None leaves one as it is.
 
     Raises:
-        ValueError: no such preset or subject.
+        ValueError: no such preset or subject, or an impossible change.
     """
     _check_choice("preset", preset, PRESETS)
     _check_choice("subject", subject, TAIL_TOKENS)
-    config = replace(PRESETS[preset], tail_tokens=TAIL_TOKENS[subject])
-    if preset == "paper" or recipe is None:
-        return config
-    return replace(
-        config, learning_rate=recipe.learning_rate or config.learning_rate, steps=recipe.steps or config.steps
-    )
+    if preset == "fast" and recipe is not None:
+        changes = {"learning_rate": recipe.learning_rate, "steps": recipe.steps} | _known(changes)
+    return replace(PRESETS[preset], tail_tokens=TAIL_TOKENS[subject], **_known(changes))
+
+
+def _known(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _check_choice(what: str, name: str, choices: Collection[str]) -> None:

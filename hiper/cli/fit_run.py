@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +82,7 @@ class FitRun:
 
     def _config(self, hiper: HiPer) -> FitConfig:
         """The recipe; prompts that leave its tail no room are found before the fit, not after."""
-        changes = {name: value for name, value in self.changes.items() if value is not None}
-        config = replace(choose_config(self.preset, self.subject, hiper.recipe), **changes)
+        config = choose_config(self.preset, self.subject, hiper.recipe, **self.changes)
         hiper.model.encode_prompt(check_prompts([self.prompt, *self.edits]), config.tail_tokens)
         return config
 

@@ -23,6 +23,14 @@ def test_a_recipe_changes_fast_and_never_paper():
     assert choose_config("fast", "animal", Recipe()) == choose_config("fast")
 
 
+def test_what_somebody_chose_comes_first():
+    recipe = Recipe(learning_rate=4e-2, steps=99)
+    config = choose_config("fast", "person", recipe, steps=7, learning_rate=None, seed=3)
+    assert config == replace(PRESETS["fast"], tail_tokens=10, learning_rate=4e-2, steps=7, seed=3)
+    with pytest.raises(ValueError, match="steps is 0 but must be above 0"):
+        choose_config("fast", steps=0)
+
+
 def test_unknown_choices_name_the_known_ones():
     with pytest.raises(ValueError, match="preset is 'quick' but must be one of paper, fast"):
         choose_config("quick")
