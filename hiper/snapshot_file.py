@@ -89,8 +89,7 @@ def write_snapshots(path: str | Path, snapshots: Snapshots) -> None:
     Raises:
         OutputError: the disk refuses.
     """
-    metadata = {"format": FORMAT, "identity": json.dumps(dict(snapshots.identity))}
-    write_atomically(path, save(_arrays(snapshots), metadata=metadata))
+    write_atomically(path, serialize_snapshots(snapshots))
 
 
 def read_snapshots(path: str | Path) -> Snapshots:
@@ -102,9 +101,31 @@ def read_snapshots(path: str | Path) -> Snapshots:
     try:
         with open(path, "rb") as file:
             data = file.read(MAX_SIZE_BYTES + 1)
-        return _parse(data)
-    except (OSError, ValueError, RecursionError, SafetensorError) as error:
+    except (OSError, ValueError) as error:
         raise SnapshotError(f"{path} is no snapshot file: {error}; delete it to fit from the start") from error
+    return parse_snapshots(data, str(path))
+
+
+def serialize_snapshots(snapshots: Snapshots) -> bytes:
+    """The content of a snapshot file."""
+    metadata = {"format": FORMAT, "identity": json.dumps(dict(snapshots.identity))}
+    return save(_arrays(snapshots), metadata=metadata)
+
+
+def parse_snapshots(data: bytes, name: str = "checkpoint") -> Snapshots:
+    """Check the content of a snapshot file.
+
+    Args:
+        data: of at most MAX_SIZE_BYTES.
+        name: what an error calls it.
+
+    Raises:
+        SnapshotError: it is not exactly what `serialize_snapshots` returns.
+    """
+    try:
+        return _parse(data)
+    except (ValueError, RecursionError, SafetensorError) as error:
+        raise SnapshotError(f"{name} is no snapshot file: {error}; delete it to fit from the start") from error
 
 
 def _arrays(snapshots: Snapshots) -> Arrays:

@@ -34,13 +34,39 @@ def find_snapshots(path: str | Path, identity: dict[str, str]) -> Snapshots | No
     if not Path(path).exists():
         return None
     snapshots = read_snapshots(path)
-    names = sorted(name for name in identity if snapshots.identity.get(name) != identity[name])
+    check_identity(snapshots, identity, str(path))
+    return snapshots
+
+
+def check_identity(snapshots: Snapshots, identity: dict[str, str], name: str = "checkpoint") -> None:
+    """Refuse the snapshots of a fit with other inputs.
+
+    Raises:
+        SnapshotError: they are; the message calls them `name` and says which inputs differ.
+    """
+    names = sorted(key for key in identity if snapshots.identity.get(key) != identity[key])
     if names or snapshots.identity.keys() != identity.keys():
         raise SnapshotError(
-            f"{path} belongs to a fit with another {', '.join(names) or 'version of this program'}; "
+            f"{name} belongs to a fit with another {', '.join(names) or 'version of this program'}; "
             "repeat the earlier inputs to resume it, or delete it to fit from the start"
         )
-    return snapshots
+
+
+def follow(
+    fit: Iterable[FitProgress], identity: dict[str, str], earlier: Snapshots | None = None, every: int = 0
+) -> Iterator[tuple[FitProgress, Snapshots]]:
+    """Pass a fit through with what it has left after each step.
+
+    Args:
+        fit: what `fit_tail` returns.
+        identity: of the fit.
+        earlier: what it resumes.
+        every: steps between two tails to choose from; 0 keeps none.
+    """
+    snapshots = earlier
+    for progress in fit:
+        snapshots = _extended(snapshots, progress, identity, every > 0 and progress.step % every == 0)
+        yield progress, snapshots
 
 
 def keep_snapshots(
@@ -64,10 +90,9 @@ def keep_snapshots(
     """
     snapshots, written = earlier, True
     try:
-        for progress in fit:
-            due = progress.step % every == 0
-            snapshots, written = _extended(snapshots, progress, identity, due), False
-            if due:
+        for progress, snapshots in follow(fit, identity, earlier, every):
+            written = False
+            if progress.step % every == 0:
                 write_snapshots(path, snapshots)
                 written = True
             yield progress

@@ -10,11 +10,11 @@ from torch.nn.functional import normalize
 
 from engine.tail_check import TailModel
 from engine.tail_check import check_tail as _check_info
-from engine.tail_file import TailFile, read_tail_file, tail_digest, write_tail_file
+from engine.tail_file import TailFile, read_tail_file, serialize_tail_file, tail_digest, write_tail_file
 from engine.tail_info import TailInfo
 from hiper.errors import TailError
 
-__all__ = ["Tail", "TailInfo", "average", "check_tail", "interpolate", "load", "save", "splice"]
+__all__ = ["Tail", "TailInfo", "average", "check_tail", "interpolate", "load", "save", "serialize", "splice"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +77,16 @@ def save(tail: Tail, path: str | Path) -> None:
         TailError: the name has another ending, or the vectors are not finite.
         OutputError: no such folder, no permission or no space.
     """
-    write_tail_file(path, TailFile(tail.vectors.numpy(), tail.initial.numpy(), tail.info))
+    write_tail_file(path, _file(tail))
+
+
+def serialize(tail: Tail) -> bytes:
+    """The content of the file that `save` writes.
+
+    Raises:
+        TailError: the vectors are not finite.
+    """
+    return serialize_tail_file(_file(tail))
 
 
 def load(path: str | Path) -> Tail:
@@ -117,6 +126,10 @@ def average(tails: Sequence[Tail]) -> Tail:
     info = _combined_info(tails, "averaged", len(tails))
     vectors = torch.stack([tail.vectors for tail in tails]).mean(0)
     return Tail(vectors, torch.stack([tail.initial for tail in tails]).mean(0), info)
+
+
+def _file(tail: Tail) -> TailFile:
+    return TailFile(tail.vectors.numpy(), tail.initial.numpy(), tail.info)
 
 
 def _slerp(first: Tensor, second: Tensor, amount: float) -> Tensor:

@@ -17,8 +17,14 @@ from safetensors.torch import load_file, save_file
 
 from hiper.errors import OutputError
 from hiper.fit import FitConfig, fit_tail
-from hiper.snapshot_file import SnapshotError, read_snapshots, write_snapshots
-from hiper.snapshots import find_snapshots, fit_identity, keep_snapshots
+from hiper.snapshot_file import (
+    SnapshotError,
+    parse_snapshots,
+    read_snapshots,
+    serialize_snapshots,
+    write_snapshots,
+)
+from hiper.snapshots import check_identity, find_snapshots, fit_identity, follow, keep_snapshots
 
 CONFIG = FitConfig(steps=10, timesteps_per_step=2, evaluate_every=3, held_out=4, learning_rate=0.05, decay="linear")
 IDENTITY = fit_identity(CONFIG, model="abc")
@@ -137,6 +143,17 @@ def test_other_inputs_are_refused_by_name(fit_inputs, tmp_path):
         find_snapshots(path, other)
     assert find_snapshots(path, fit_identity(CONFIG, image=image.clone(), prompt="a dog"))
     assert find_snapshots(tmp_path / "none.safetensors", other) is None
+
+
+def test_snapshots_travel_as_bytes(fit_inputs, whole):
+    *_, (_, last) = follow(fit_tail(*fit_inputs, CONFIG), IDENTITY, every=4)
+    assert same(parse_snapshots(serialize_snapshots(last)), whole)
+    *_, (_, last) = follow(fit_tail(*fit_inputs, CONFIG), IDENTITY)
+    assert same(last, dataclasses.replace(whole, tails={}))
+    with pytest.raises(SnapshotError, match=r"checkpoint is no snapshot file: .*; delete it"):
+        parse_snapshots(serialize_snapshots(last)[:-1])
+    with pytest.raises(SnapshotError, match="checkpoint belongs to a fit with another model;"):
+        check_identity(last, fit_identity(CONFIG, model="other"))
 
 
 def test_a_missing_folder_is_an_error(fit_inputs, tmp_path):
