@@ -23,6 +23,7 @@ class ApiError(Exception):
         param: the field of the request that is to blame.
         retry_after_s: when trying again may help.
         extra: further members of the body; they must be JSON.
+        headers: further headers of the answer.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class ApiError(Exception):
         param: str | None = None,
         retry_after_s: float | None = None,
         extra: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -42,6 +44,7 @@ class ApiError(Exception):
         self.param = param
         self.retry_after_s = retry_after_s
         self.extra = dict(extra or {})
+        self.headers = dict(headers or {})
 
 
 def is_openai_path(path: str) -> bool:
@@ -70,12 +73,12 @@ def openai_error(error: ApiError) -> dict[str, Any]:
 
 
 def error_response(error: ApiError, path: str, request_id: str) -> JSONResponse:
-    """The error as the route at `path` speaks."""
-    headers = {} if error.status in _MAY_PASS else {"x-should-retry": "false"}
+    """The error as the route at `path` speaks; OpenAI's have 400 where ours have 422."""
+    headers = error.headers | ({} if error.status in _MAY_PASS else {"x-should-retry": "false"})
     if error.retry_after_s is not None:
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
     if is_openai_path(path):
-        return JSONResponse(openai_error(error), error.status, headers)
+        return JSONResponse(openai_error(error), 400 if error.status == 422 else error.status, headers)
     return JSONResponse(problem(error, request_id), error.status, headers, media_type="application/problem+json")

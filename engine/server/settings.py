@@ -1,11 +1,18 @@
 """What can be set: by options of the command, else by environment variables HIPER_..., else by a TOML file."""
 
+import tomllib
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ByteSize, Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 
 Runtime = Literal["auto", "onnxruntime", "onnxruntime-cuda", "onnxruntime-tensorrt", "openvino", "tensorrt"]
 
@@ -18,6 +25,15 @@ def _growing(buckets: tuple[int, ...]) -> tuple[int, ...]:
     if not buckets or buckets[0] < 1 or any(one >= other for one, other in pairwise(buckets)):
         raise ValueError("must be growing numbers from 1, like 1 2 4 8")
     return buckets
+
+
+def _words(value: object) -> object:
+    """An environment variable lists its items with commas or spaces."""
+    return value.replace(",", " ").split() if isinstance(value, str) else value
+
+
+Buckets = Annotated[tuple[int, ...], NoDecode, BeforeValidator(_words), AfterValidator(_growing)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
 
 
 class Settings(BaseSettings):
@@ -63,7 +79,7 @@ class Settings(BaseSettings):
     runtime: Runtime = "auto"
     precision: Literal["exact", "fast"] = "fast"
     threads: Annotated[int, Field(ge=1)] | None = None
-    buckets: Annotated[tuple[int, ...], AfterValidator(_growing)] = (1, 2, 4, 8, 16, 32)
+    buckets: Buckets = (1, 2, 4, 8, 16, 32)
     max_edits: Annotated[int, Field(ge=1)] = 64
     edit_timeout_s: Annotated[float, Field(gt=0)] = 120.0
     max_body_bytes: Annotated[ByteSize, Field(ge=2**16)] = ByteSize(20 * 2**20)
@@ -76,7 +92,7 @@ class Settings(BaseSettings):
     checkpoint_every: Annotated[int, Field(ge=1)] = 50
     drain_s: Annotated[float, Field(ge=0)] = 60.0
     disk_floor_bytes: Annotated[ByteSize, Field(ge=0)] = ByteSize(2 * 2**30)
-    allowed_hosts: tuple[str, ...] = ()
+    allowed_hosts: Names = ()
     fits: bool = True
     log_format: Literal["plain", "json"] = "plain"
     access_log: bool = False
@@ -104,12 +120,14 @@ def load_settings(file: Path | None = None, **given: Any) -> Settings:
     Raises:
         SettingsError: a name is unknown, a value impossible, or the file unreadable.
     """
-    kind = Settings if file is None else _reading(file)
     try:
+        kind = Settings if file is None else _reading(file)
         return kind(**{name: value for name, value in given.items() if value is not None})
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{file} is no TOML: {error}; write lines like port = 8910") from error
     except ValidationError as error:
         wrong = error.errors()[0]
-        name = ".".join(map(str, wrong["loc"]))
+        name = ".".join(map(str, wrong["loc"])) or "file"
         raise SettingsError(
             f"setting {name} is {wrong['input']!r:.80}: {wrong['msg']}; see hiper-serve --help"
         ) from error

@@ -1,0 +1,85 @@
+"""What each exception is to those who asked."""
+
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from engine.errors import PromptError, TailError
+from engine.server.edit_client import EngineDown
+from engine.server.errors import ApiError, error_response
+from engine.server.store_errors import DiskFull, IdempotencyMismatch, QueueFull, QuotaReached, StoreError
+from engine.server.uploads import UploadError
+
+logger = logging.getLogger(__name__)
+
+_UPLOAD_STATUS: Final = {"unsupported_media_type": 415, "too_large": 413, "image_invalid": 422}
+_HTTP_CODES: Final = {
+    400: "validation_error",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "too_large",
+    415: "unsupported_media_type",
+}
+
+
+def api_error(error: Exception) -> ApiError:
+    """The answer to an exception; one that nobody expected is logged, and told without its words."""
+    if isinstance(error, ApiError):
+        return error
+    for kind, convert in _CONVERSIONS.items():
+        if isinstance(error, kind):
+            return convert(error)
+    logger.error("request failed", exc_info=error)
+    return ApiError(503, "internal", "the server made a mistake; its log has the details under this request's id")
+
+
+async def render(request: Request, error: Exception) -> Response:
+    """Exception handler for what FastAPI would render in its own way."""
+    return error_response(api_error(error), request.url.path, request.state.request_id)
+
+
+def _from_http(error: HTTPException) -> ApiError:
+    code = _HTTP_CODES.get(error.status_code, "validation_error")
+    return ApiError(error.status_code, code, str(error.detail), headers=error.headers)
+
+
+def _from_validation(error: RequestValidationError) -> ApiError:
+    problems = [{"param": _param(one["loc"]), "message": one["msg"]} for one in error.errors()]
+    first = problems[0]
+    where = f"{first['param']}: " if first["param"] else ""
+    return ApiError(
+        422,
+        "validation_error",
+        f"the request is not as this route takes it, {where}{first['message']}; /openapi.json says how it does",
+        param=first["param"],
+        extra={"errors": problems},
+    )
+
+
+def _param(place: tuple[int | str, ...]) -> str | None:
+    """A field's name without "body" or "query" in front; None for the request as a whole."""
+    return ".".join(map(str, place[1:])) or None
+
+
+def _from_upload(error: UploadError) -> ApiError:
+    return ApiError(_UPLOAD_STATUS[error.code], error.code, error.message, param="image")
+
+
+_CONVERSIONS: Final[dict[type[Exception], Callable[[Any], ApiError]]] = {
+    HTTPException: _from_http,
+    RequestValidationError: _from_validation,
+    UploadError: _from_upload,
+    PromptError: lambda error: ApiError(422, "prompt_invalid", str(error), param="prompt"),
+    TailError: lambda error: ApiError(422, "tail_invalid", str(error), param="tail"),
+    IdempotencyMismatch: lambda error: ApiError(422, "idempotency_mismatch", str(error), param="Idempotency-Key"),
+    QuotaReached: lambda error: ApiError(429, "quota_exceeded", str(error), retry_after_s=30),
+    QueueFull: lambda error: ApiError(503, "busy", str(error), retry_after_s=30),
+    DiskFull: lambda error: ApiError(507, "disk_full", str(error), retry_after_s=60),
+    StoreError: lambda error: ApiError(503, "store_unavailable", str(error), retry_after_s=10),
+    EngineDown: lambda error: ApiError(503, "engine_unavailable", str(error), retry_after_s=2),
+}
