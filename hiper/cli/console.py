@@ -16,6 +16,7 @@ from rich.text import Text
 
 from engine.errors import HiPerError, RuntimeMissingError
 from engine.tail_check import OtherCheckpointWarning
+from hiper.memory import is_out_of_memory
 
 P = ParamSpec("P")
 
@@ -74,18 +75,12 @@ def reporting(command: Callable[P, None]) -> Callable[P, None]:
             remedy = f"run: pip install 'hiper[{EXTRAS[error.name]}]'"
             fail(f"{error.name} is not installed but this command needs it; {remedy}", RuntimeMissingError.exit_code)
         except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
-            fail("the memory is too small for this; use --dtype bf16 or fp16, or a smaller model", OUT_OF_MEMORY)
+            remedy = "use a smaller model, or half precision: --dtype bf16 or fp16, or a bundle of --precision fp16"
+            fail(f"the memory is too small for this; {remedy}", OUT_OF_MEMORY)
 
     return run
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """PyTorch says so in words: on a GPU by a RuntimeError of its own, on a CPU by a plain one."""
-    return isinstance(error, MemoryError) or any(
-        words in str(error) for words in ("out of memory", "can't allocate memory", "not enough memory")
-    )
 
 
 @contextmanager

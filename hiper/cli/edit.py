@@ -66,6 +66,8 @@ def check_route(context: typer.Context, bundle: Path | None) -> None:
             if bundle is None:
                 raise typer.BadParameter(f"{option} is for bundles; name one with --bundle")
             raise typer.BadParameter(f"{option} needs PyTorch, which --bundle does without; leave one of them out")
+    if bundle is None and context.params["solver"] == "euler":
+        raise typer.BadParameter("--solver euler is for bundles; name one with --bundle, or use ddim or dpmpp_2m")
 
 
 @app.command(epilog=EXAMPLES)
@@ -90,7 +92,7 @@ def edit(
     steps: Annotated[
         int | None, typer.Option(min=1, max=1000, help="UNet evaluations a picture. [default: the model's, else 50]")
     ] = None,
-    solver: Annotated[Solver, typer.Option(help="dpmpp_2m needs about half the steps.")] = "ddim",
+    solver: Annotated[Solver, typer.Option(help="dpmpp_2m needs about half the steps; euler is for bundles.")] = "ddim",
     snapshot: Annotated[
         int | None, typer.Option(min=1, metavar="STEP", help="Use the tail of this step of the fit instead.")
     ] = None,

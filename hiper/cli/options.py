@@ -14,7 +14,7 @@ Dtype = Literal["auto", "fp32", "bf16", "fp16"]
 Precision = Literal["exact", "fast"]
 Preset = Literal["fast", "paper"]
 Runtime = Literal["auto", "onnxruntime", "onnxruntime-cuda", "onnxruntime-tensorrt", "openvino", "tensorrt"]
-Solver = Literal["ddim", "dpmpp_2m"]
+Solver = Literal["ddim", "dpmpp_2m", "euler"]
 Subject = Literal["animal", "object", "person"]
 
 _RUNNING = "How it runs"

@@ -67,7 +67,7 @@ def test_both_ways_make_the_same_files(
 
 
 def test_no_pytorch_is_needed(rex: Path, exported: Path, tmp_path: Path) -> None:
-    wishes = ("a dog", "--steps", "2", "--strip", "--sheet", "--no-text", "-o", tmp_path / "out")
+    wishes = ("a dog", "--steps", "2", "--solver", "euler", "--strip", "--sheet", "--no-text", "-o", tmp_path / "out")
     command = [sys.executable, "-c", NO_PYTORCH, rex, *wishes, "--bundle", exported, "--runtime", "onnxruntime"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr

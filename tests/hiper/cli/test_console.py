@@ -9,9 +9,9 @@ from typing import get_args
 import pytest
 import typer
 
-from engine import runtimes
+from engine import runtimes, schedule
 from engine.tail_check import OtherCheckpointWarning
-from hiper import execution, images, recipe, schedule
+from hiper import execution, images, recipe
 from hiper.cli import fit, options
 from hiper.cli.console import OUT_OF_MEMORY, reporting
 from hiper.errors import HiPerError
@@ -40,9 +40,9 @@ def end_of(error, capsys):
         (
             RuntimeError("CUDA out of memory. Tried"),
             OUT_OF_MEMORY,
-            "error: the memory is too small for this; use --dtype bf16",
+            "error: the memory is too small for this; use a smaller model, or half",
         ),
-        (MemoryError(), OUT_OF_MEMORY, "error: the memory is too small for this; use --dtype bf16"),
+        (MemoryError(), OUT_OF_MEMORY, "error: the memory is too small for this; use a smaller model, or half"),
     ],
 )
 def test_errors_become_sentences(error, code, message, capsys):

@@ -86,6 +86,7 @@ def test_another_checkpoint_of_the_family_is_a_warning(hiper_edit, fitted, where
         (("--bundle", "b", "--model", "menagerie"), "--model needs PyTorch, which --bundle does without; leave"),
         (("--bundle", "b", "--dtype", "auto"), "--dtype needs PyTorch, which --bundle does without; leave"),
         (("--runtime", "auto"), "--runtime is for bundles; name one with --bundle"),
+        (("--solver", "euler"), "--solver euler is for bundles; name one with --bundle, or use ddim or dpmpp_2m"),
     ],
 )
 def test_options_of_the_other_way_are_refused(options, words):
