@@ -229,6 +229,12 @@ class WorkerReady(Message, frozen=True, kw_only=True):
     dtype: str
 
 
+class WorkerFailed(Message, frozen=True, kw_only=True):
+    """The worker cannot start, and starting it again will not help; the message says what will."""
+
+    message: str
+
+
 class FitStep(Message, frozen=True, kw_only=True):
     """How far a fit is, with the losses since the last such message; also the sign of life, a few every second."""
 
@@ -279,4 +285,4 @@ class FitStopped(Message, frozen=True, kw_only=True):
 ToEngine = StartEdit | CancelEdit
 FromEngine = EngineReady | EngineFailed | EditAccepted | EditStep | EditDone | EditEnded | UnetCall
 ToWorker = StartFit | StopFit
-FromWorker = WorkerReady | FitStep | FitCheckpoint | FitDone | FitFailed | FitStopped
+FromWorker = WorkerReady | WorkerFailed | FitStep | FitCheckpoint | FitDone | FitFailed | FitStopped
