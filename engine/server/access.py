@@ -7,6 +7,7 @@ import time
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from engine.server.errors import error_response
@@ -56,6 +57,8 @@ class Access:
     async def _answer(self, scope: Scope, receive: Receive, answer: "_Answer", name: str) -> None:
         try:
             await self._app(scope, receive, answer)
+        except ClientDisconnect:
+            return
         except Exception as error:
             if answer.status:
                 logger.error("an answer broke off", exc_info=error)

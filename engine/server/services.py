@@ -11,6 +11,7 @@ from starlette.requests import HTTPConnection
 from engine.server.errors import ApiError
 
 if TYPE_CHECKING:
+    from engine.manifest import Manifest
     from engine.server.edit_client import EditClient
     from engine.server.edit_requests import EditRequests
     from engine.server.fit_events import FitEvents
@@ -18,10 +19,10 @@ if TYPE_CHECKING:
     from engine.server.limits import Limits
     from engine.server.messages import EngineReady
     from engine.server.metrics import Metrics
-    from engine.server.readiness import Readiness
     from engine.server.settings import Settings
     from engine.server.store import Store
     from engine.server.uploads import Uploads
+    from engine.server.warm_up import WarmUp
 
 
 @dataclass(eq=False)
@@ -29,12 +30,15 @@ class Services:
     """The parts of a running server.
 
     Attributes:
+        manifest: of the bundle that is served.
         fits: None where nothing can be fitted; `no_fits` says why.
         fit_events: wakes those who watch a fit.
+        warm_up: whether the engine paints what it should.
         draining: the server ends, and takes no new work.
     """
 
     settings: Settings
+    manifest: Manifest
     store: Store
     uploads: Uploads
     edits: EditClient
@@ -43,7 +47,7 @@ class Services:
     limits: Limits
     requests: EditRequests
     fit_events: FitEvents
-    readiness: Readiness
+    warm_up: WarmUp
     no_fits: str = ""
     draining: bool = False
 

@@ -1,0 +1,28 @@
+"""Whether this server should get new work."""
+
+import asyncio
+
+from engine.errors import HiPerError
+from engine.server.disk import require_free
+from engine.server.services import Services
+
+
+async def failed_checks(services: Services) -> dict[str, str]:
+    """What speaks against it, by check: "draining", "engine", "warm_up", "disk".
+
+    An engine is there only after the digests of its bundle were compared with the manifest, which happens at every
+    start.
+    """
+    failures = {}
+    if services.draining:
+        failures["draining"] = "the server ends"
+    if services.edits.ready is None:
+        failures["engine"] = "the edit engine is not running"
+    if services.warm_up.failure is not None:
+        failures["warm_up"] = services.warm_up.failure
+    try:
+        settings = services.settings
+        await asyncio.to_thread(require_free, settings.data_dir, settings.disk_floor_bytes)
+    except (HiPerError, OSError) as error:
+        failures["disk"] = str(error)
+    return failures
