@@ -21,7 +21,7 @@ class Key:
     """Who may ask for what; the key's id is the owner of all that is made with it.
 
     Attributes:
-        scopes: the kinds of request it may make; "admin" may all.
+        scopes: the kinds of request it may make.
         max_edits: under way at once.
         edits_per_minute: on average.
         max_fits: queued or running at once.
@@ -111,9 +111,9 @@ class Claim:
 class Event:
     """Something that happened to a fit; `seq` counts from 1 for each fit.
 
-    Its data: queued {"reason": "submitted" | "lost" | "stopped" | "restarted"}; started and resumed {"attempt", "step"};
-    progress {"step", "steps", "loss", "losses": since the last one}; checkpoint {"step"}; preview {"step", "image"};
-    succeeded {"tail"}; failed: the error; cancelled {}.
+    Its data: queued {"reason": "submitted" | "lost" | "stopped" | "restarted"}; started and resumed {"attempt",
+    "step"}; progress {"step", "steps", "loss", "losses": since the last one}; checkpoint {"step"}; preview {"step",
+    "image"}; succeeded {"tail"}; failed: the error; cancelled {}.
     """
 
     seq: int

@@ -1,0 +1,76 @@
+"""API keys: shown once, kept as digests."""
+
+import hashlib
+import hmac
+import secrets
+import sqlite3
+from collections.abc import Iterable
+
+from engine.server.records import SCOPES, Key, Scope
+from engine.server.tables import Tables, new_id
+
+_PREFIX = "hiper_"
+_ID_CHARACTERS = 20
+_NO_DIGEST = "0" * 64
+
+
+class KeyTable(Tables):
+    """The keys part of the store."""
+
+    def add_key(
+        self,
+        name: str,
+        scopes: Iterable[Scope] = ("edit", "fit", "tails"),
+        max_edits: int = 8,
+        edits_per_minute: int = 60,
+        max_fits: int = 2,
+    ) -> tuple[Key, str]:
+        """Make a key.
+
+        Returns:
+            The key and its token, which nobody can tell again: 256 random bits need no slow hash, SHA-256 is kept.
+
+        Raises:
+            ValueError: a scope is unknown.
+        """
+        wanted = frozenset(scopes)
+        if unknown := wanted - set(SCOPES):
+            raise ValueError(f"scopes has {', '.join(sorted(unknown))}; use {', '.join(SCOPES)}")
+        key = Key(new_id("key"), name, wanted, max_edits, edits_per_minute, max_fits, self._clock())
+        token = f"{_PREFIX}{key.id.removeprefix('key_')}{secrets.token_urlsafe(32)}"
+        columns = (key.id, name, _digest(token), " ".join(sorted(wanted)), max_edits, edits_per_minute, max_fits)
+        with self._database.writing() as connection:
+            connection.execute("INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)", (*columns, key.created_at))
+        return key, token
+
+    def keys(self) -> list[Key]:
+        """All keys, revoked ones too, oldest first."""
+        with self._database.reading() as connection:
+            return [_key(row) for row in connection.execute("SELECT * FROM keys ORDER BY created_at, rowid")]
+
+    def revoke_key(self, id: str) -> bool:
+        """Let a key work no more; False if there is no such key in use."""
+        with self._database.writing() as connection:
+            done = connection.execute(
+                "UPDATE keys SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL", (self._clock(), id)
+            )
+        return done.rowcount > 0
+
+    def find_key(self, token: str) -> Key | None:
+        """The key of a token, unless it is revoked; how long it takes tells nothing of what is stored."""
+        if not token.isascii():
+            return None
+        id = "key_" + token.removeprefix(_PREFIX)[:_ID_CHARACTERS]
+        with self._database.reading() as connection:
+            row = connection.execute("SELECT * FROM keys WHERE id = ?", (id,)).fetchone()
+        matches = hmac.compare_digest(_digest(token), row["token_sha256"] if row else _NO_DIGEST)
+        return _key(row) if matches and row["revoked_at"] is None else None
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _key(row: sqlite3.Row) -> Key:
+    values = {name: row[name] for name in row.keys() if name not in ("token_sha256", "scopes")}  # noqa: SIM118
+    return Key(scopes=frozenset(row["scopes"].split()), **values)

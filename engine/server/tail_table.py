@@ -1,0 +1,114 @@
+"""Tails: their files lie in the database, beside what is asked about them."""
+
+import sqlite3
+
+from engine.server.fit_change import FitChange
+from engine.server.records import TailRow
+from engine.server.tables import Tables, new_id
+from engine.tail_file import TailFile, parse_tail_file
+
+_COLUMNS = (
+    "id, owner, name, digest, model_id, model_digest, source_prompt, tail_strength, image, fit_id, created_at, "
+    "length(data) AS size_bytes"
+)
+_INSERT = """
+    INSERT INTO tails (id, owner, name, digest, model_id, model_digest, source_prompt, tail_strength, image, fit_id,
+        created_at, data)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+
+
+class TailTable(Tables):
+    """The tails part of the store; to its owner a tail exists, to others it does not."""
+
+    def add_tail(
+        self, owner: str, name: str, data: bytes, *, image: str | None = None, fit_id: str | None = None
+    ) -> TailRow:
+        """Keep a tail file; `image` is the SHA-256 of a picture that was put.
+
+        Raises:
+            TailError: it is no tail file.
+        """
+        file = parse_tail_file(data)
+        with self._referring(image), self._changing() as change:
+            return insert_tail(change, owner, name, data, file, image, fit_id)
+
+    def tail(self, owner: str, id: str) -> TailRow | None:
+        """One tail."""
+        with self._database.reading() as connection:
+            return _tail_row(
+                connection.execute(f"SELECT {_COLUMNS} FROM tails WHERE owner = ? AND id = ?", (owner, id))
+            )
+
+    def tail_data(self, owner: str, id: str) -> bytes | None:
+        """A tail's file."""
+        with self._database.reading() as connection:
+            row = connection.execute("SELECT data FROM tails WHERE owner = ? AND id = ?", (owner, id)).fetchone()
+        return bytes(row["data"]) if row else None
+
+    def tails(self, owner: str, *, limit: int = 100, after: str | None = None) -> list[TailRow]:
+        """An owner's tails, newest first, from behind the one whose id is `after`."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                f"SELECT {_COLUMNS} FROM tails WHERE owner = :owner AND (:after IS NULL OR seq < "
+                "(SELECT seq FROM tails WHERE owner = :owner AND id = :after)) ORDER BY seq DESC LIMIT :limit",
+                {"owner": owner, "after": after, "limit": limit},
+            )
+            return [TailRow(*row) for row in rows]
+
+    def tail_of_image(self, owner: str, image: str, model_digest: str) -> TailRow | None:
+        """The newest tail that an owner has of a picture, for a model."""
+        with self._database.reading() as connection:
+            return _tail_row(
+                connection.execute(
+                    f"SELECT {_COLUMNS} FROM tails WHERE owner = ? AND image = ? AND model_digest = ? "
+                    "ORDER BY seq DESC LIMIT 1",
+                    (owner, image, model_digest),
+                )
+            )
+
+    def rename_tail(self, owner: str, id: str, name: str) -> TailRow | None:
+        """Give a tail another name."""
+        with self._database.writing() as connection:
+            connection.execute("UPDATE tails SET name = ? WHERE owner = ? AND id = ?", (name, owner, id))
+            return _tail_row(
+                connection.execute(f"SELECT {_COLUMNS} FROM tails WHERE owner = ? AND id = ?", (owner, id))
+            )
+
+    def delete_tail(self, owner: str, id: str) -> bool:
+        """Delete a tail, the fit that made it, and all their pictures that nothing else refers to."""
+        with self._database.lock:
+            with self._database.writing() as connection:
+                tail = connection.execute(
+                    "SELECT image, fit_id FROM tails WHERE owner = ? AND id = ?", (owner, id)
+                ).fetchone()
+                if tail is None:
+                    return False
+                images = {tail["image"], *delete_fit_row(connection, tail["fit_id"])} - {None}
+                connection.execute("DELETE FROM tails WHERE id = ?", (id,))
+            self._remove_unreferred(images)
+        return True
+
+
+def insert_tail(
+    change: FitChange, owner: str, name: str, data: bytes, file: TailFile, image: str | None, fit_id: str | None
+) -> TailRow:
+    """Write a tail's row, as a part of a transaction."""
+    info = file.info
+    about = (file.digest, info.model_id, info.model_digest, info.source_prompt, info.tail_strength)
+    values = (new_id("tail"), owner, name, *about, image, fit_id, change.now)
+    change.connection.execute(_INSERT, (*values, data))
+    return TailRow(*values, size_bytes=len(data))
+
+
+def delete_fit_row(connection: sqlite3.Connection, fit_id: str | None) -> set[str]:
+    """Delete a fit and all that came of it, as a part of a transaction; returns the pictures it referred to."""
+    pictures = connection.execute(
+        "SELECT image FROM fits WHERE id = :id UNION SELECT image FROM previews WHERE fit_id = :id", {"id": fit_id}
+    ).fetchall()
+    connection.execute("DELETE FROM fits WHERE id = ?", (fit_id,))
+    return {row["image"] for row in pictures}
+
+
+def _tail_row(cursor: sqlite3.Cursor) -> TailRow | None:
+    row = cursor.fetchone()
+    return TailRow(*row) if row else None
