@@ -1,8 +1,4 @@
-"""OpenVINO on the CPU: the fastest there, above all in bfloat16; one compiled static shape per row bucket.
-
-At two cores and Menagerie's size, a guided step takes 0.64 times as long with a row on each core as with both cores on
-both rows, and one of 16 rows 0.57 times.
-"""
+"""OpenVINO on the CPU: the fastest there, above all in bfloat16; one compiled static shape per row bucket."""
 
 from collections.abc import Mapping
 from functools import partial
