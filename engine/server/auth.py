@@ -6,10 +6,12 @@ from typing import Final
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Send
+from starlette.types import Scope as AsgiScope
 
 from engine.server.caller import LOCAL, Caller
 from engine.server.errors import ApiError
+from engine.server.records import Scope
 from engine.server.services import Services
 
 __all__ = ["Authenticate", "Caller", "needs"]
@@ -24,7 +26,7 @@ class Authenticate:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """Refuse, or go on with the caller in the request's state."""
         if scope["type"] == "http" and scope["path"].startswith("/v1/"):
             caller = await identify(scope["app"].state.services, Headers(scope=scope).get("authorization"))
@@ -40,17 +42,19 @@ async def identify(services: Services, authorization: str | None) -> Caller | No
     Raises:
         ApiError: the header names no valid key.
     """
+    if not await asyncio.to_thread(services.store.keys):
+        return Caller(LOCAL)
     if authorization is None:
-        return None if await asyncio.to_thread(services.store.keys) else Caller(LOCAL)
+        return None
     kind, _, token = authorization.partition(" ")
     key = await asyncio.to_thread(services.store.find_key, token.strip()) if kind.lower() == "bearer" else None
-    if key is None and await asyncio.to_thread(services.store.keys):
+    if key is None:
         raise _unauthorized("the key is unknown or revoked")
-    return Caller(LOCAL) if key is None else Caller(key.id, key)
+    return Caller(key.id, key)
 
 
-def needs(scope: str) -> Callable[[Request], Caller]:
-    """FastAPI dependency: the caller, whose key must have a scope ("edit", "fit", "tails", "admin")."""
+def needs(scope: Scope) -> Callable[[Request], Caller]:
+    """FastAPI dependency: the caller, whose key must have a scope."""
 
     def check(request: Request) -> Caller:
         caller: Caller | None = request.scope.get("state", {}).get("caller")

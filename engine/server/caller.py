@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from engine.server.store import Key
+from engine.server.records import Key, Scope
 
 LOCAL = "local"
 
@@ -19,6 +19,6 @@ class Caller:
     owner: str
     key: Key | None = None
 
-    def may(self, scope: str) -> bool:
-        """Whether the key has a scope: "edit", "fit", "tails" or "admin"."""
+    def may(self, scope: Scope) -> bool:
+        """Whether the key has a scope."""
         return self.key is None or scope in self.key.scopes

@@ -9,18 +9,18 @@ from engine.server.store import Store
 
 
 class FitEvents:
-    """The news of all fits; made in the event loop that its watchers run in."""
+    """The news of all fits, for watchers in one event loop."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._loop = asyncio.get_running_loop()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._watchers: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._closed = False
         store.watch(self._tell)
 
     async def follow(self, owner: str, fit_id: str, after: int = 0) -> AsyncGenerator[Event, None]:
         """All events of a fit after the one of that number, as they come; ends with the fit, or at `close`."""
-        news = asyncio.Event()
+        self._loop, news = asyncio.get_running_loop(), asyncio.Event()
         self._watchers[fit_id].add(news)
         try:
             while not self._closed:
@@ -47,7 +47,7 @@ class FitEvents:
             self._wake(fit_id)
 
     def _tell(self, fit_id: str) -> None:
-        if not self._loop.is_closed():
+        if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._wake, fit_id)
 
     def _wake(self, fit_id: str) -> None:

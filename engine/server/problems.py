@@ -67,7 +67,7 @@ def _param(place: tuple[int | str, ...]) -> str | None:
 
 
 def _from_upload(error: UploadError) -> ApiError:
-    return ApiError(_UPLOAD_STATUS[error.code], error.code, error.message, param="image")
+    return ApiError(_UPLOAD_STATUS[error.code], error.code, str(error), param="image")
 
 
 _CONVERSIONS: Final[dict[type[Exception], Callable[[Any], ApiError]]] = {

@@ -17,7 +17,7 @@ async def failed_checks(services: Services) -> dict[str, str]:
     if services.draining:
         failures["draining"] = "the server ends"
     if services.edits.ready is None:
-        failures["engine"] = "the edit engine is not running"
+        failures["engine"] = services.edits.failure or "the edit engine is starting"
     if services.warm_up.failure is not None:
         failures["warm_up"] = services.warm_up.failure
     try:

@@ -58,7 +58,8 @@ class Services:
             ApiError: there is no engine right now.
         """
         if self.edits.ready is None:
-            raise ApiError(503, "engine_unavailable", "the edit engine is starting; try again soon", retry_after_s=2)
+            found = self.edits.failure or "the edit engine is starting; try again soon"
+            raise ApiError(503, "engine_unavailable", found, retry_after_s=2)
         return self.edits.ready
 
 

@@ -69,7 +69,9 @@ class WarmUp:
             self._checked = ready
         except (EngineDown, OutputError, OSError, ValueError) as error:
             self.failure = f"the warm-up edit failed: {error}"
-        if self.failure not in (None, before):
+        if self.failure is None:
+            logger.info("%s is ready on %s: %s", ready.model_id, ready.runtime, ready.reason)
+        elif self.failure != before:
             logger.error("%s", self.failure)
 
     async def _paint(self) -> Pixels:

@@ -104,8 +104,8 @@ def fit_runner(services: ServicesDep) -> FitRunner:
     Raises:
         ApiError: nothing can be fitted here.
     """
-    if services.fits is None:
-        raise ApiError(409, "fits_unavailable", services.no_fits)
+    if services.fits is None or services.fits.problem:
+        raise ApiError(409, "fits_unavailable", services.fits.problem if services.fits else services.no_fits)
     return services.fits
 
 

@@ -1,7 +1,7 @@
 """What this server is and whether it is well."""
 
 import asyncio
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import Annotated, Final, Literal, get_args
 
 from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel
@@ -113,6 +113,7 @@ async def ready(services: ServicesDep, response: Response) -> Health | Unready:
 async def info(services: ServicesDep) -> Info:
     """The model, the defaults, the limits, and what works; needs no key."""
     manifest, engine, settings = services.manifest, services.edits.ready, services.settings
+    no_fits = services.fits.problem if services.fits else services.no_fits
     return Info(
         model=manifest.model_id,
         model_digest=manifest.model_digest,
@@ -123,11 +124,11 @@ async def info(services: ServicesDep) -> Info:
         limits=ServerLimits.model_validate(settings, from_attributes=True),
         solvers=list(get_args(Solver)),
         engine=engine is not None,
-        runtime=engine and engine.runtime,
-        reason=engine and engine.reason,
-        precision=engine and engine.precision,
-        fits=services.fits is not None,
-        no_fits=services.no_fits or None,
+        runtime=engine.runtime if engine else None,
+        reason=engine.reason if engine else None,
+        precision=engine.precision if engine else None,
+        fits=not no_fits,
+        no_fits=no_fits or None,
         keys=bool(await asyncio.to_thread(services.store.keys)),
         draining=services.draining,
     )
@@ -160,5 +161,12 @@ def _of_tail(id: str, created_at: float) -> Model:
 
 
 def _defaults(services: Services) -> EditDefaults:
-    engine: Any = services.edits.ready
-    return EditDefaults.model_validate(engine.edit_defaults, from_attributes=True)
+    """The engine's word, and while it starts the same from the manifest."""
+    if services.edits.ready is not None:
+        return EditDefaults.model_validate(services.edits.ready.edit_defaults, from_attributes=True)
+    model = services.manifest.edit_defaults
+    return EditDefaults(
+        guidance_scale=model.guidance_scale or 7.5,
+        num_inference_steps=model.num_inference_steps or 50,
+        tail_strength=model.tail_strength or 0.8,
+    )

@@ -1,0 +1,125 @@
+"""What `hiper-serve` does with the data folder beside serving it: keys, backups, checks; a server may run meanwhile."""
+
+import json
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from engine.server.console import reporting
+from engine.server.records import SCOPES, Scope
+from engine.server.settings import Settings
+from engine.server.store import Store
+from engine.server.store_errors import StoreError
+
+DataOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER", help="Tails, fits, pictures and keys; one server each. [default: ~/.local/share/hiper-serve]"
+    ),
+]
+
+USUAL: Final = "edit,fit,tails"
+
+keys = typer.Typer(help="Who may use the server, once it has keys.", no_args_is_help=True)
+data = typer.Typer()
+
+
+def parse_scopes(text: str) -> frozenset[Scope]:
+    """Scopes from words like "edit,fit"."""
+    wanted = text.replace(",", " ").split()
+    scopes = frozenset(scope for scope in SCOPES if scope in wanted)
+    if not scopes or len(scopes) != len(set(wanted)):
+        raise typer.BadParameter(f"{text!r} are no scopes; write some of {', '.join(SCOPES)}, with commas between them")
+    return scopes
+
+
+@keys.command()
+@reporting
+def add(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Whose it is, for you to remember.")],
+    scopes: Annotated[str, typer.Option(metavar="SCOPES", help="What it may do: edit, fit, tails, admin.")] = USUAL,
+    max_edits: Annotated[int, typer.Option(min=1, help="Under way at once.")] = 8,
+    edits_per_minute: Annotated[int, typer.Option(min=1, help="On average.")] = 60,
+    max_fits: Annotated[int, typer.Option(min=0, help="Queued or running.")] = 2,
+    data_dir: DataOption = None,
+) -> None:
+    """Make a key and print it, this once; from the first key on, nobody gets in without one."""
+    with _opened(context, data_dir) as store:
+        key, token = store.add_key(
+            name,
+            parse_scopes(scopes),
+            max_edits=max_edits,
+            edits_per_minute=edits_per_minute,
+            max_fits=max_fits,
+        )
+    typer.echo(f"{key.id} may {', '.join(sorted(key.scopes))}; the key is not kept anywhere, so keep it", err=True)
+    typer.echo(token)
+
+
+@keys.command("list")
+@reporting
+def list_keys(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
+    data_dir: DataOption = None,
+) -> None:
+    """List the keys, without what opens the door."""
+    with _opened(context, data_dir) as store:
+        for key in store.keys():  # noqa: SIM118  it is no mapping
+            if as_json:
+                typer.echo(json.dumps({**asdict(key), "scopes": sorted(key.scopes)}))
+            else:
+                state = "revoked" if key.revoked_at else "valid"
+                typer.echo(f"{key.id}  {state}  {','.join(sorted(key.scopes))}  {key.name}")
+
+
+@keys.command()
+@reporting
+def revoke(
+    context: typer.Context,
+    id: Annotated[str, typer.Argument(metavar="ID", help="As `keys list` shows it.")],
+    data_dir: DataOption = None,
+) -> None:
+    """Let a key open nothing more; what was made with it stays."""
+    with _opened(context, data_dir) as store:
+        if not store.revoke_key(id):
+            raise typer.BadParameter(f"{id!r} is no valid key's id; see: hiper-serve keys list")
+
+
+@data.command()
+@reporting
+def backup(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="To be made; a server can start from it.")],
+    data_dir: DataOption = None,
+) -> None:
+    """Copy the data while the server runs, or does not."""
+    with _opened(context, data_dir) as store:
+        store.backup(folder)
+    typer.echo(folder)
+
+
+@data.command()
+@reporting
+def check(context: typer.Context, data_dir: DataOption = None) -> None:
+    """Say what is wrong with the data, a line each, and change nothing."""
+    problems = Store.check(_folder(context, data_dir))
+    for problem in problems:
+        typer.echo(problem)
+    if problems:
+        raise typer.Exit(StoreError.exit_code)
+
+
+def _folder(context: typer.Context, data_dir: Path | None) -> Path:
+    settings: Settings = context.obj
+    folder = settings.data_dir if data_dir is None else data_dir.expanduser()
+    return folder
+
+
+def _opened(context: typer.Context, data_dir: Path | None) -> "closing[Store]":
+    """The store, beside a server that may run."""
+    return closing(Store(_folder(context, data_dir), alone=False))
