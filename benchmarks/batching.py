@@ -160,7 +160,8 @@ def main(
         "steps": STEPS,
         "image_size": opened.manifest.image_size,
     }
-    path = write_record(f"batching-{Path(opened.manifest.model_id).name}", QUESTION, settings, results, records)
+    name, digest = f"batching-{Path(opened.manifest.model_id).name}", opened.manifest.model_digest
+    path = write_record(name, QUESTION, settings, results, records, model_digest=digest)
     Console().print(table(results), f"record: {path}")
 
 

@@ -1,146 +1,181 @@
-"""What does an edit cost with the engine, on each runtime, against diffusers' own pipeline?
+"""What does an edit cost with the engine, on each runtime, against diffusers' own pipeline and other people's?
 
 python -m benchmarks.edit MODEL BUNDLE
 """
 
 from __future__ import annotations
 
-import json
+import base64
+import io
+import math
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Annotated, Any
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
+from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.record import RECORDS, ROOT, interleave, summary, write_record
+from benchmarks.record import RECORDS, ROOT, Samples, describe, fail_if, interleave, summary, write_record
+from benchmarks.ways import FAST, GENAI, Job, check_way, is_exact
+from benchmarks.worker import Worker
 from engine.bundle_files import read_manifest
 
-QUESTION = "Time of a guided edit from prompt to pixels, start to first picture, and memory: the engine and diffusers"
-REFERENCE = "diffusers"
-WAYS = (REFERENCE, "onnxruntime", "openvino", "openvino-fast")
-
-
-class Worker:
-    """A process that makes edits in one way; see `benchmarks.edit_worker`.
-
-    Attributes:
-        way: which.
-        first_picture_s: seconds from the start of the process.
-        resident_bytes: after the first picture.
-        picture: the first one, (H, W, 3) uint8.
-        other_ms: of each edit so far, what went into no network.
-    """
-
-    def __init__(self, way: str, model: str, bundle: Path, steps: int, guidance_scale: float, folder: Path) -> None:
-        self.way = way
-        path = folder / f"{way}.npy"
-        arguments = [way, model, str(bundle), str(steps), str(guidance_scale), str(path)]
-        command = [sys.executable, "-m", "benchmarks.edit_worker", *arguments]
-        start = time.perf_counter()
-        self._process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.resident_bytes = int(self._read()["resident_bytes"])
-        self.first_picture_s = time.perf_counter() - start
-        self.picture = np.load(path)
-        self.other_ms: list[float] = []
-
-    def __enter__(self) -> Worker:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
-
-    def edit(self) -> None:
-        """Make one more."""
-        assert self._process.stdin is not None
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
-        found = self._read()
-        if found["other_ms"] is not None:
-            self.other_ms.append(found["other_ms"])
-
-    def _read(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"{self.way} ended with exit code {self._process.wait()}; its message is above")
-        found: dict[str, Any] = json.loads(line)
-        return found
+QUESTION = "Time of a guided edit from prompt to pixels, start to first picture, and memory: the engine, and others"
+WAYS = ("diffusers", "onnxruntime", "openvino", "openvino-fast")
+# Below, a picture is not the same edit: whoever is faster by doing less has not won.
+LEAST_PSNR_DB = {"exact": 35.0, "fast": 20.0}
+_THUMBNAIL = 256
 
 
 def measure(
-    ways: Sequence[str], model: str, bundle: Path, steps: int, guidance_scale: float, rounds: int
+    ways: Sequence[str], job: Job, rounds: int, errors: dict[str, str], exact_bundle: bool = True
 ) -> dict[str, dict[str, Any]]:
-    """Time every way in turns, each in its own process, which is idle while others work."""
+    """Time every way in turns, each in its own process, which is idle while others work.
+
+    Args:
+        ways: the first is what the others are compared with.
+        job: what each does.
+        rounds: timed edits of each.
+        errors: takes what went wrong, by way.
+        exact_bundle: whether the bundle computes in fp32.
+
+    Raises:
+        RuntimeError: the first way failed.
+    """
     with ExitStack() as stack, tempfile.TemporaryDirectory() as folder:
-        workers = {
-            way: stack.enter_context(Worker(way, model, bundle, steps, guidance_scale, Path(folder))) for way in ways
-        }
-        samples = interleave({way: worker.edit for way, worker in workers.items()}, rounds)
-    return {way: _figures(worker, samples[way], samples[ways[0]], workers[ways[0]]) for way, worker in workers.items()}
+        workers: dict[str, Worker] = {}
+        for way in ways:
+            try:
+                worker = stack.enter_context(Worker(way, _prepared(way, job), Path(folder)))
+                _check_picture(worker, workers.get(ways[0], worker), exact_bundle)
+                workers[way] = worker
+            except (RuntimeError, subprocess.CalledProcessError) as error:
+                errors[way] = describe(error)
+                _refuse_without(ways[0], errors)
+        samples = interleave({way: worker.edit for way, worker in workers.items()}, rounds, errors=errors)
+    _refuse_without(ways[0], errors)
+    return {way: _figures(workers[way], samples[way], workers[ways[0]], samples[ways[0]]) for way in samples}
 
 
-def _figures(worker: Worker, samples: list[float], reference: list[float], first: Worker) -> dict[str, Any]:
+def _refuse_without(reference: str, errors: Mapping[str, str]) -> None:
+    if reference in errors:
+        raise RuntimeError(f"nothing can be compared, since {reference} failed: {errors[reference]}")
+
+
+def _prepared(way: str, job: Job) -> Job:
+    """The job, once the files are there that this way needs."""
+    if way.removesuffix(FAST) != GENAI:
+        return job
+    folder = Path(job.peers) / GENAI
+    subprocess.run([sys.executable, "-m", "benchmarks.genai_files", job.model, str(folder)], cwd=ROOT, check=True)
+    return replace(job, peers=str(folder))
+
+
+def _check_picture(worker: Worker, reference: Worker, exact_bundle: bool) -> None:
+    least = LEAST_PSNR_DB["exact" if is_exact(worker.way) and exact_bundle else "fast"]
+    found = psnr_db(worker.picture, reference.picture)
+    if found < least:
+        raise RuntimeError(
+            f"its picture is {found:.1f} dB from that of {reference.way} but must be at least {least:.0f}; "
+            "it does not do the same work"
+        )
+
+
+def psnr_db(picture: NDArray[np.uint8], reference: NDArray[np.uint8]) -> float:
+    """Peak signal-to-noise ratio of 8-bit pictures, at most 100; 0 for pictures of different sizes."""
+    if picture.shape != reference.shape:
+        return 0.0
+    error = float(np.square(picture.astype(float) - reference.astype(float)).mean())
+    return 100.0 if error == 0 else min(100.0, 10 * math.log10(255**2 / error))
+
+
+def _figures(worker: Worker, samples: Samples, first: Worker, reference: Samples) -> dict[str, Any]:
     difference = np.abs(worker.picture.astype(int) - first.picture.astype(int))
+    timed = worker.timings[-len(samples.timed_ms) :]
+    found = summary(samples)
+    pairs = zip(reference.timed_ms, samples.timed_ms, strict=True)
     return {
-        **summary(samples),
-        "speed_up": statistics.median(slow / fast for slow, fast in zip(reference, samples, strict=True)),
-        "outside_networks": statistics.median(worker.other_ms) / statistics.median(samples)
-        if worker.other_ms
-        else None,
+        **found,
+        "speed_up": statistics.median(slow / fast for slow, fast in pairs),
+        "outside_networks": statistics.median(edit["other_ms"] for edit in timed) / found["median_ms"],
+        "stages": {name: [_rounded(edit[name]) for edit in timed] for name in timed[0] if name != "total_ms"},
         "first_picture_s": worker.first_picture_s,
         "resident_bytes": worker.resident_bytes,
+        "device_bytes": worker.device_bytes,
+        "path": worker.path,
+        "psnr_db": psnr_db(worker.picture, first.picture),
         "largest_pixel_difference": int(difference.max()),
         "mean_pixel_difference": float(difference.mean()),
+        "picture_webp": thumbnail(worker.picture),
     }
+
+
+def _rounded(found: Any) -> Any:
+    return [round(one, 3) for one in found] if isinstance(found, list) else round(found, 3)
+
+
+def thumbnail(picture: NDArray[np.uint8]) -> str:
+    """A small picture in base64, so that a record can show what was made."""
+    small, buffer = Image.fromarray(picture), io.BytesIO()
+    small.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    small.save(buffer, "WEBP", quality=80)
+    return base64.b64encode(buffer.getvalue()).decode()
 
 
 def main(
     model: Annotated[str, typer.Argument(help="what the bundle was exported from")],
     bundle: Annotated[Path, typer.Argument(help="what hiper-export made of it")],
-    way: Annotated[list[str] | None, typer.Option(help="diffusers or RUNTIME or RUNTIME-fast; may be repeated")] = None,
+    way: Annotated[list[str] | None, typer.Option(help="see benchmarks/ways.py; the first is the reference")] = None,
     steps: Annotated[int, typer.Option(help="DDIM steps", min=1)] = 50,
     guidance_scale: Annotated[float, typer.Option(help="of classifier-free guidance")] = 7.5,
     rounds: Annotated[int, typer.Option(help="edits that are timed, of each way", min=1)] = 7,
+    device: Annotated[str, typer.Option(help="of PyTorch")] = "cpu",
+    peers: Annotated[Path, typer.Option(help="folder for what peers need of the model")] = ROOT / "build" / "peers",
     records: Annotated[Path, typer.Option(help="folder of the record")] = RECORDS,
 ) -> None:
-    """Measure edits one at a time and write a record to benchmarks/records."""
-    manifest = read_manifest(bundle)
-    results = measure(way or WAYS, model, bundle.absolute(), steps, guidance_scale, rounds)
+    """Measure edits one at a time and write a record; exits with 1 if a way failed."""
+    ways, manifest = way or list(WAYS), read_manifest(bundle)
+    for name in ways:
+        check_way(name)
+    job = Job(model, str(bundle.absolute()), steps, guidance_scale, device, peers=str(peers.absolute()))
+    precision = manifest.networks["unet"].precision
+    errors: dict[str, str] = {}
+    results = measure(ways, job, rounds, errors, precision == "fp32")
     settings = {
         "model": manifest.model_id,
         "image_size": manifest.image_size,
+        "bundle_precision": precision,
         "steps": steps,
         "guidance_scale": guidance_scale,
+        "prompt": job.prompt,
+        "device": device,
         "rounds": rounds,
     }
-    path = write_record(f"edit-{Path(manifest.model_id).name}", QUESTION, settings, results, records)
+    name = f"edit-{Path(manifest.model_id).name}"
+    path = write_record(name, QUESTION, settings, results, records, model_digest=manifest.model_digest, errors=errors)
     Console().print(table(results), f"record: {path}")
+    fail_if(errors)
 
 
-def table(results: dict[str, dict[str, Any]]) -> Table:
+def table(results: Mapping[str, Mapping[str, Any]]) -> Table:
     """The figures of a record, a row a way."""
     shown = Table("way", "ms per edit", "speed-up", "outside networks", "first picture s", "MiB", "pixels differ by")
     for way, found in results.items():
-        share = found["outside_networks"]
         shown.add_row(
             way,
             f"{found['median_ms']:.0f}",
             f"{found['speed_up']:.2f}",
-            "" if share is None else f"{share:.1%}",
+            f"{found['outside_networks']:.1%}",
             f"{found['first_picture_s']:.2f}",
             f"{found['resident_bytes'] / 2**20:.0f}",
             f"{found['largest_pixel_difference']} at most, {found['mean_pixel_difference']:.2f} on average",

@@ -139,9 +139,8 @@ def main(
         inputs = _inputs(loaded, source, words)
         results.append(compare(fit_both(inputs, configs, loaded.prediction_type, execution)))
     settings = {name: asdict(config) for name, config in configs.items()} | {"model": model, **asdict(execution)}
-    path = write_record(
-        f"presets-{loaded.model_id.replace('/', '-')}", QUESTION, settings, {"subjects": results}, records
-    )
+    name = f"presets-{loaded.model_id.replace('/', '-')}"
+    path = write_record(name, QUESTION, settings, {"subjects": results}, records, model_digest=loaded.digest)
     Console().print(table(results), f"record: {path}")
 
 

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.edit_worker import FAST
 from benchmarks.record import RECORDS, interleave, summary, write_record
-from benchmarks.workload import workload
+from benchmarks.ways import FAST
+from benchmarks.workload import model_digest, workload
 from engine.runtimes import RuntimeOptions, load_network
 from export.example import example_inputs
 from export.modules import UNet
@@ -58,11 +58,11 @@ def measure(model: str, ways: Sequence[str], rounds: int, folder: Path) -> dict[
         network = load_network(path, way.removesuffix(FAST), options)
         found = network(inputs)["out_sample"]
         samples = interleave({REFERENCE: reference, way: partial(network, inputs)}, rounds)
-        ratios = (slow / fast for slow, fast in zip(samples[REFERENCE], samples[way], strict=True))
+        pairs = zip(samples[REFERENCE].timed_ms, samples[way].timed_ms, strict=True)
         results[way] = {
             **summary(samples[way]),
             "reference": summary(samples[REFERENCE]),
-            "speed_up": statistics.median(ratios),
+            "speed_up": statistics.median(slow / fast for slow, fast in pairs),
             "relative_error": relative_error(found, expected),
         }
         del network
@@ -78,7 +78,9 @@ def main(
     """Measure the UNet alone and write a record to benchmarks/records."""
     with tempfile.TemporaryDirectory() as folder:
         results = measure(model, way or WAYS, rounds, Path(folder))
-    path = write_record(f"unet-{Path(model).name}", QUESTION, {"model": model, "rounds": rounds}, results, records)
+    settings = {"model": model, "rounds": rounds}
+    name, digest = f"unet-{Path(model).name}", model_digest(model)
+    path = write_record(name, QUESTION, settings, results, records, model_digest=digest)
     Console().print(table(results), f"record: {path}")
 
 

@@ -9,6 +9,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
+from hiper.model_folder import find_folder, weights_digest
 from hiper.models import load_model
 
 
@@ -35,7 +36,8 @@ def workload(model: str) -> Workload:
     """The inputs of a fit, the same at every call; neither time nor memory depends on what image it is.
 
     Args:
-        model: "tiny" or "sd1" (Stable Diffusion 1.x at 512 pixels) with random weights, or what `load_model` takes.
+        model: "tiny", "sd1" or "sd2" (Stable Diffusion 1.x, 2.x, at 512 pixels) with random weights, or what
+            `load_model` takes.
     """
     generator = torch.Generator().manual_seed(0)
     with torch.random.fork_rng():
@@ -55,8 +57,19 @@ def workload(model: str) -> Workload:
     )
 
 
+def model_digest(model: str) -> str | None:
+    """SHA-256 over a model's weights; None where `workload` draws them."""
+    return None if model in _ARCHITECTURES else weights_digest(find_folder(model))
+
+
 _ARCHITECTURES: dict[str, dict[str, Any]] = {
     "sd1": {"sample_size": 64, "cross_attention_dim": 768},
+    "sd2": {
+        "sample_size": 64,
+        "cross_attention_dim": 1024,
+        "attention_head_dim": (5, 10, 20, 20),
+        "use_linear_projection": True,
+    },
     "tiny": {
         "sample_size": 16,
         "cross_attention_dim": 64,

@@ -62,6 +62,7 @@ def run_all(
     name: Name = "",
     folder: Folder = FOLDER,
     publish: Publish = False,
+    records: Annotated[Path | None, typer.Option(help="write to this folder instead")] = None,
 ) -> None:
     """Make and judge every method's edits; a record, curves, a contact sheet and a page."""
     recipe = read_recipe(find_folder(model))
@@ -81,7 +82,9 @@ def run_all(
     _work(settings, folder, parts, workers)
     results = summarise(read_scores(folder, parts)) | {"work_s": read_work_s(folder, parts)}
     shown = {"first": first, "identities": identities, **asdict(settings)}
-    path = write_record(f"fidelity-{name or _name(model)}", QUESTION, shown, results, RECORDS if publish else folder)
+    name = f"fidelity-{name or _name(model)}"
+    target = records or (RECORDS if publish else folder)
+    path = write_record(name, QUESTION, shown, results, target, model_digest=settings.digest)
     _write_sheet(folder, parts, picture_path(path, "sheet"))
     Console().print(Markdown(table([row for row in results["settings"] if is_headline(row)])))
     Console().print(f"record: {path}\npage: {write_page(path)}")
@@ -106,7 +109,8 @@ def check_model(
     settings = _settings(model, guidance_scale)
     results, sheet = model_gate.measure(open_studio(settings), samples)
     name, shown = f"fidelity-gate-{name or _name(model)}", {"samples": samples, **asdict(settings)}
-    path = write_record(name, GATE_QUESTION, shown, results, RECORDS if publish else _run_folder(folder, settings))
+    target = RECORDS if publish else _run_folder(folder, settings)
+    path = write_record(name, GATE_QUESTION, shown, results, target, model_digest=settings.digest)
     sheet.save(picture_path(path, "sheet"), optimize=True)
     Console().print_json(data=results)
     found = model_gate.failures(results)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.fidelity import bootstrap
+from benchmarks import bootstrap
 from benchmarks.fidelity.cases import EDITS
 from benchmarks.fidelity.methods import Setting
 from benchmarks.fidelity.scores import Score

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.fidelity import bootstrap
+from benchmarks import bootstrap
 from benchmarks.fidelity.alignment import align, subject_error
 from benchmarks.fidelity.cases import EDITS, Shot, held_out_case, shots
 from benchmarks.fidelity.methods import Outcome, Setting
@@ -125,6 +125,23 @@ def test_ratio_is_taken_in_pairs():
     assert bootstrap.ratio(0.3 * values, values) == pytest.approx((0.3, 0.3, 0.3))
     with pytest.raises(ValueError):
         bootstrap.ratio(values, values[1:])
+
+
+def test_interval_of_a_median_is_that_of_order_statistics():
+    values = np.sort(np.random.default_rng(1).exponential(1, 200))
+    found = bootstrap.median(values)
+    # Binomial bounds on the ranks of the median, Conover 1999.
+    assert found.value == np.median(values)
+    assert values[84] <= found.low <= values[88] and values[111] <= found.high <= values[116]
+
+
+def test_runs_that_differ_widen_the_interval_of_a_ratio():
+    random = np.random.default_rng(1)
+    quiet, moved = [random.normal(10, 0.1, 30) for _ in range(4)], [random.normal(m, 0.1, 30) for m in (9, 10, 10, 11)]
+    together, apart = bootstrap.median_ratio(quiet, quiet), bootstrap.median_ratio(moved, quiet)
+    assert together.value == 1 and together.high - together.low < 0.02
+    assert apart.value == pytest.approx(1, abs=0.03) and apart.high - apart.low > 0.1
+    assert bootstrap.median_ratio([[20.0]], [[10.0]]) == (2, 2, 2)
 
 
 def score(method, identity, edit, success, error, belly=True, value=0.0):
