@@ -43,6 +43,11 @@ class FitTable(Tables):
             row = connection.execute("SELECT position FROM queue WHERE id = ?", (id,)).fetchone()
         return int(row["position"]) if row else None
 
+    def queued_fits(self) -> int:
+        """How many fits wait, of all owners together."""
+        with self._database.reading() as connection:
+            return int(connection.execute("SELECT count(*) FROM fits WHERE state = 'queued'").fetchone()[0])
+
     def expired_fits(self) -> list[FitRow]:
         """Running fits of whose worker nothing was heard for as long as its lease."""
         with self._database.reading() as connection:
