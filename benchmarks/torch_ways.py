@@ -22,9 +22,14 @@ DTYPES: dict[Dtype, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat1
 def open_way(way: str, job: Job) -> Opened:
     """Open `diffusers` or `reference` with their options; see `benchmarks.ways`."""
     base, *options = way.split("-")
-    dtype: Dtype = "bf16" if "bf16" in options else "fp16" if "fp16" in options else "fp32"
-    opened = (_diffusers if base == "diffusers" else _reference)(job, dtype, "compiled" in options)
+    opened = (_diffusers if base == "diffusers" else _reference)(job, dtype_of(way), "compiled" in options)
     return _checked(opened) if "compiled" in options else opened
+
+
+def dtype_of(way: str) -> Dtype:
+    """What a way computes in."""
+    options = way.split("-")
+    return "bf16" if "bf16" in options else "fp16" if "fp16" in options else "fp32"
 
 
 def _diffusers(job: Job, dtype: Dtype, compiled: bool) -> Opened:
