@@ -1,0 +1,146 @@
+"""One error, two renderings. Oracle: RFC 9457 and what OpenAI's clients read; the layers around every request."""
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+from starlette.testclient import TestClient
+
+from engine.errors import PromptError, TailError
+from engine.server.edit_client import EngineDown
+from engine.server.errors import ApiError, error_response
+from engine.server.problems import api_error
+from engine.server.services import Services
+from engine.server.store_errors import DiskFull, IdempotencyMismatch, QueueFull, QuotaReached, StoreError
+from engine.server.uploads import UploadError
+
+
+def test_native_routes_have_problem_details() -> None:
+    error = ApiError(429, "quota_exceeded", "too much", param="n", retry_after_s=1.2, extra={"limit": 8})
+    response = error_response(error, "/v1/fits", "req_1")
+    assert response.media_type == "application/problem+json" and response.status_code == 429
+    assert response.headers["retry-after"] == "2" and "x-should-retry" not in response.headers
+    assert bytes(response.body) == (
+        b'{"limit":8,"type":"about:blank","title":"Too Many Requests","status":429,"detail":"too much",'
+        b'"code":"quota_exceeded","request_id":"req_1","param":"n"}'
+    )
+
+
+def test_compatible_routes_have_openais_object_and_400_for_422() -> None:
+    response = error_response(ApiError(422, "prompt_invalid", "empty", param="prompt"), "/v1/images/edits", "req_1")
+    assert response.status_code == 400 and response.headers["x-should-retry"] == "false"
+    assert bytes(response.body) == (
+        b'{"error":{"message":"empty","type":"invalid_request_error","param":"prompt","code":"prompt_invalid"}}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(401, "authentication_error"), (429, "rate_limit_error"), (503, "server_error")]
+)
+def test_openais_types(status: int, kind: str) -> None:
+    body = error_response(ApiError(status, "x", "y"), "/v1/models", "").body
+    assert f'"type":"{kind}"'.encode() in bytes(body)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (PromptError("x"), 422, "prompt_invalid"),
+        (TailError("x"), 422, "tail_invalid"),
+        (UploadError("too_large", "x"), 413, "too_large"),
+        (UploadError("unsupported_media_type", "x"), 415, "unsupported_media_type"),
+        (UploadError("image_invalid", "x"), 422, "image_invalid"),
+        (IdempotencyMismatch("x"), 422, "idempotency_mismatch"),
+        (QuotaReached(2), 429, "quota_exceeded"),
+        (QueueFull(2), 503, "busy"),
+        (DiskFull("x"), 507, "disk_full"),
+        (StoreError("x"), 503, "store_unavailable"),
+        (EngineDown("x"), 503, "engine_unavailable"),
+        (KeyError("x"), 503, "internal"),
+    ],
+)
+def test_every_exception_has_its_answer(error: Exception, status: int, code: str) -> None:
+    found = api_error(error)
+    assert (found.status, found.code) == (status, code)
+    assert (found.retry_after_s is not None) == (status in (429, 503, 507) and code != "internal")
+
+
+@pytest.fixture
+def broken(client: TestClient, services: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
+    def tails(owner: str, **options: object) -> None:
+        raise RuntimeError("a secret")
+
+    monkeypatch.setattr(services.store, "tails", tails)
+    yield client
+
+
+def test_a_mistake_of_ours_is_logged_with_the_requests_id_and_told_without_its_words(
+    broken: TestClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.ERROR):
+        answer = broken.get("/v1/tails", headers={"x-request-id": "mine"})
+    assert (answer.status_code, answer.json()["code"]) == (503, "internal")
+    assert answer.json()["request_id"] == answer.headers["x-request-id"] == "mine"
+    assert "secret" not in answer.text and "a secret" in caplog.text
+
+
+def test_ids_are_the_clients_if_they_are_ids(client: TestClient) -> None:
+    for wanted in ("abc", "A-1_b.c", "x" * 64):
+        assert client.get("/livez", headers={"x-request-id": wanted}).headers["x-request-id"] == wanted
+    for wanted in ("", "a b", "x" * 65, "ä", "a;b"):
+        found = client.get("/livez", headers={"x-request-id": wanted.encode()}).headers["x-request-id"]
+        assert found.startswith("req_") and len(found) == 24
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [("GET", "/nothing", 404, "not_found"), ("PUT", "/v1/tails", 405, "method_not_allowed")],
+)
+def test_what_is_not_there_is_a_problem_too(client: TestClient, method: str, path: str, status: int, code: str) -> None:
+    answer = client.request(method, path)
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_a_refused_method_names_those_there_are(client: TestClient) -> None:
+    assert "GET" in client.put("/v1/tails").headers["allow"]
+
+
+def test_broken_json_is_400_where_openai_reads(client: TestClient) -> None:
+    answer = client.post("/v1/images/generations", content=b"{", headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "validation_error")
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("path", ["/v1/tails", "/v1/images/generations", "/nothing"])
+def test_too_large_a_body_is_refused_declared_or_not(
+    client: TestClient, services: Services, chunked: bool, path: str
+) -> None:
+    size = services.settings.max_body_bytes + 1
+    data = b"x" * 2**20
+    content = (data for _ in range(size // 2**20 + 1)) if chunked else b"x" * size
+    headers = {"content-type": "multipart/form-data; boundary=x"}
+    answer = client.post(path, content=content, headers=headers)
+    if chunked and path == "/nothing":
+        assert answer.status_code == 404  # nobody reads it
+        return
+    body = answer.json()
+    assert answer.status_code == 413
+    assert body.get("error", body)["code"] == "too_large" and answer.headers["x-should-retry"] == "false"
+
+
+def test_every_answer_has_headers_that_bind_the_browser(client: TestClient) -> None:
+    for answer in (client.get("/livez"), client.get("/nothing")):
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
+        assert "server" not in answer.headers and "access-control-allow-origin" not in answer.headers
+
+
+def test_a_draining_server_begins_nothing_and_answers_questions(client: TestClient, services: Services) -> None:
+    services.draining = True
+    for path in ("/v1/tails", "/v1/fits"):
+        answer = client.post(path, files={"file": b"x", "image": b"x"}, data={"prompt": "a dog"})
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    answer = client.post("/v1/images/generations", json={"prompt": "a dog"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "draining")
+    assert client.get("/v1/tails").status_code == 200
