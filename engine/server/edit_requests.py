@@ -33,7 +33,7 @@ _ANSWERS: Final[dict[EndReason, tuple[int, str, float | None, str | None]]] = {
     "full": (503, "busy", 1.0, None),
     "late": (503, "deadline_missed", 5.0, None),
     "infinite": (422, "edit_infinite", None, None),
-    "cancelled": (409, "edit_cancelled", None, None),
+    "cancelled": (503, "draining", 5.0, None),  # by a server that ends; whoever cancels by name never asks the engine
     "engine": (503, "engine_unavailable", 2.0, None),
 }
 
@@ -134,7 +134,7 @@ class EditRequests:
         """End a request, and return when its edits are gone; one that is finished stays as it is."""
         record = self.get(owner, id)
         if record is not None:
-            record.end("cancelled", ended("cancelled", "the edit was cancelled, as it was asked to"))
+            record.end("cancelled", ApiError(409, "edit_cancelled", "the edit was cancelled, as it was asked to be"))
             await record.stopped()
         return record
 

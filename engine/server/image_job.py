@@ -139,8 +139,9 @@ async def _told(job: ImageJob, services: Services) -> AsyncGenerator[bytes, None
     async with aclosing(_run(job, services)) as messages:
         async for index, message in messages:
             if isinstance(message, EditAccepted):
+                if not used:
+                    yield b""
                 used[index] = job.used(message)
-                yield b""
             elif isinstance(message, EditDone):
                 yield await _completed(job, index, message, used[index])
             elif message.preview is not None:

@@ -117,6 +117,7 @@ def test_every_edit_ends_in_its_picture() -> None:
         ("late", 503, "deadline_missed", True),
         ("infinite", 422, "edit_infinite", False),
         ("engine", 503, "engine_unavailable", True),
+        ("cancelled", 503, "draining", True),
     ],
 )
 def test_edit_without_picture_is_an_error(reason: EndReason, status: int, code: str, retry: bool) -> None:
