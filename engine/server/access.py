@@ -63,7 +63,9 @@ class Access:
             if answer.status:
                 logger.error("an answer broke off", exc_info=error)
                 return
-            response = error_response(api_error(error), scope["path"], name)
+            told = api_error(error)
+            self._metrics.refused.labels(told.code).inc()
+            response = error_response(told, scope["path"], name)
             await response(scope, receive, answer)
 
     def _name(self, wanted: str) -> str:

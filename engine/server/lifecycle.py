@@ -29,6 +29,7 @@ from engine.server.metrics import Metrics
 from engine.server.origin import is_loopback
 from engine.server.services import Services
 from engine.server.settings import Settings
+from engine.server.state_metrics import watch_state
 from engine.server.store import Store
 from engine.server.uploads import UploadLimits, Uploads
 from engine.server.warm_up import WarmUp
@@ -88,7 +89,7 @@ def assemble(settings: Settings, store: Store, bundle: Path, manifest: Manifest)
     metrics = Metrics()
     edits = EditClient(_engine_options(settings, bundle), metrics.on_call)
     no_fits = why_no_fits(settings)
-    return Services(
+    services = Services(
         settings=settings,
         manifest=manifest,
         store=store,
@@ -102,6 +103,8 @@ def assemble(settings: Settings, store: Store, bundle: Path, manifest: Manifest)
         warm_up=WarmUp(edits, bundle, settings.data_dir / "warm_up"),
         no_fits=no_fits,
     )
+    watch_state(services)
+    return services
 
 
 def _engine_options(settings: Settings, bundle: Path) -> EngineOptions:

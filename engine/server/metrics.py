@@ -84,8 +84,7 @@ class Metrics:
 
     def watch(self, name: str, help: str, value: Callable[[], float], **labels: str) -> None:
         """Ask for a gauge's value when Prometheus asks for it; the labels of one name may be watched one by one."""
-        gauge = self._watched.get(name) or self._gauge(name, help, *labels)
-        self._watched[name] = gauge
+        gauge = self._watched.setdefault(name, self._watched.get(name) or self._gauge(name, help, *labels))
         (gauge.labels(**labels) if labels else gauge).set_function(value)
 
     def serve(self, host: str, port: int) -> int:
