@@ -1,6 +1,7 @@
 """The front's view of the edit engine: ask for a picture, and hear of it until it is there."""
 
 import asyncio
+import itertools
 import logging
 import sys
 import time
@@ -33,6 +34,7 @@ COMMAND: Final = (sys.executable, "-m", "engine.server.edit_process")
 ATTEMPTS: Final = 2
 SILENCE_S: Final = 30.0
 EXIT_S: Final = 5.0
+SEPARATOR: Final = "#"
 
 _LATE: Final = "edit had no picture after {:g} s; allow more, or ask again when less is going on"
 
@@ -47,9 +49,13 @@ class EngineDown(Exception):
 
 @dataclass(eq=False)
 class _Pending:
-    """An edit under way."""
+    """An edit under way.
+
+    The engine knows it by `name`: its last words on an earlier edit of the same id may come late.
+    """
 
     request: StartEdit
+    name: str
     deadline: float
     events: "asyncio.Queue[EditEvent]" = field(default_factory=asyncio.Queue)
     attempts: int = 0
@@ -79,6 +85,7 @@ class EditClient:
         self.failure: str | None = None
         self._on_call = on_call
         self._pending: dict[str, _Pending] = {}
+        self._numbers = itertools.count()
         self._stopping = False
         self._settled = asyncio.Event()
         self._idle = asyncio.Event()
@@ -155,7 +162,8 @@ class EditClient:
             raise EngineDown(self._why_down())
         if request.id in self._pending:
             raise ValueError(f"an edit named {request.id!r} is under way; name this one otherwise")
-        pending = self._pending[request.id] = _Pending(request, time.monotonic() + request.timeout_s)
+        name = f"{request.id}{SEPARATOR}{next(self._numbers)}"
+        pending = self._pending[request.id] = _Pending(request, name, time.monotonic() + request.timeout_s)
         self._idle.clear()
         timer = asyncio.get_running_loop().call_later(request.timeout_s, self._late, pending)
         try:
@@ -178,7 +186,8 @@ class EditClient:
     def _send(self, pending: _Pending) -> None:
         now = time.monotonic()
         try:
-            self._child.post(msgspec.structs.replace(pending.request, timeout_s=pending.deadline - now))
+            left_s = pending.deadline - now
+            self._child.post(msgspec.structs.replace(pending.request, id=pending.name, timeout_s=left_s))
         except WireError as error:
             self._end(pending, "value", str(error))
         except ChildDown:
@@ -190,8 +199,10 @@ class EditClient:
         self._heard = time.monotonic()
         match message:
             case EditStep() | EditAccepted() | EditDone() | EditEnded():
-                if (pending := self._pending.get(message.id)) is not None:
-                    self._pass_on(pending, message)
+                id, _, _ = message.id.rpartition(SEPARATOR)
+                pending = self._pending.get(id)
+                if pending is not None and pending.name == message.id:
+                    self._pass_on(pending, msgspec.structs.replace(message, id=id))
             case UnetCall():
                 self._on_call(message)
             case EngineReady():
@@ -246,7 +257,7 @@ class EditClient:
         under_way = self._forget(pending)
         if under_way:
             with suppress(ChildDown):
-                self._child.post(CancelEdit(id=pending.request.id))
+                self._child.post(CancelEdit(id=pending.name))
         return under_way
 
     def _forget(self, pending: _Pending) -> bool:

@@ -188,12 +188,12 @@ def test_what_cannot_be_done_is_said_and_others_go_on(
 
 
 def test_more_edits_than_there_may_be_are_refused(running: Engine) -> None:
-    names = [str(number) for number in range(20)]
-    running.say(*(msgspec.structs.replace(EDIT, id=name, num_inference_steps=500) for name in names))
+    names = [str(number) for number in range(12)]
+    running.say(*(msgspec.structs.replace(EDIT, id=name, num_inference_steps=900) for name in names))
     running.say(*(CancelEdit(id=name) for name in names))
     ends = [it for it in running.hear_until(*names) if isinstance(it, EditEnded)]
     reasons = [it.reason for it in ends]
-    assert reasons.count("full") >= 1 and {*reasons} <= {"full", "cancelled"} and len(reasons) == 20
+    assert reasons.count("full") >= 1 and {*reasons} <= {"full", "cancelled"} and len(reasons) == 12
     assert next(it.message for it in ends if it.reason == "full").startswith("4 edits are under way")
 
 
