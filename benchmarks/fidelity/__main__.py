@@ -40,6 +40,7 @@ Guidance = Annotated[float | None, typer.Option(help="the model's recipe if not 
 Name = Annotated[str, typer.Option(help="of the record and its pictures; the model's if not given")]
 Publish = Annotated[bool, typer.Option(help="write to benchmarks/records and docs instead of the work folder")]
 Folder = Annotated[Path, typer.Option(help="where parts are kept, so that a run that was cut off goes on")]
+Records = Annotated[Path | None, typer.Option(help="write record, page and pictures to this folder instead")]
 FOLDER = ROOT / "build" / "fidelity"
 
 
@@ -62,7 +63,7 @@ def run_all(
     name: Name = "",
     folder: Folder = FOLDER,
     publish: Publish = False,
-    records: Annotated[Path | None, typer.Option(help="write to this folder instead")] = None,
+    records: Records = None,
 ) -> None:
     """Make and judge every method's edits; a record, curves, a contact sheet and a page."""
     recipe = read_recipe(find_folder(model))
@@ -104,12 +105,13 @@ def check_model(
     name: Name = "",
     folder: Folder = FOLDER,
     publish: Publish = False,
+    records: Records = None,
 ) -> None:
     """Measure autoencoder, probe and pictures from text; exits with 1 if one of them is not good enough."""
     settings = _settings(model, guidance_scale)
     results, sheet = model_gate.measure(open_studio(settings), samples)
     name, shown = f"fidelity-gate-{name or _name(model)}", {"samples": samples, **asdict(settings)}
-    target = RECORDS if publish else _run_folder(folder, settings)
+    target = records or (RECORDS if publish else _run_folder(folder, settings))
     path = write_record(name, GATE_QUESTION, shown, results, target, model_digest=settings.digest)
     sheet.save(picture_path(path, "sheet"), optimize=True)
     Console().print_json(data=results)
