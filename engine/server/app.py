@@ -15,7 +15,7 @@ from engine.server.body_limit import BodyLimit
 from engine.server.headers import SecurityHeaders
 from engine.server.origin import OriginGuard
 from engine.server.problems import render
-from engine.server.routes import fits, images, requests, system, tails
+from engine.server.routes import fits, images, page, requests, system, tails
 from engine.server.services import Services
 
 DESCRIPTION: Final = """
@@ -46,6 +46,6 @@ def create_app(services: Services) -> FastAPI:
         telemetry={"logs": False},  # they would tell prompts
     )
     app.state.services = services
-    for part in (images, requests, fits, tails, system):
+    for part in (images, requests, fits, tails, system, page):
         app.include_router(part.router)
     return app

@@ -1,0 +1,175 @@
+// @ts-check
+/** The form for a new subject: a picture by drop, paste or choice, and a few words about it. */
+import { submitFit } from "./api.js";
+import { element, fromTemplate } from "./dom.js";
+import { EXAMPLES } from "./examples.js";
+import { clearProblem, showProblem } from "./problem.js";
+import { go } from "./route.js";
+
+/** @typedef {import("./library.js").Library} Library */
+/** @typedef {import("./types.js").View} View */
+
+/**
+ * @param {Library} library
+ * @returns {View}
+ */
+export function newSubject(library) {
+  const { root, part } = fromTemplate("new-subject");
+  const form = /** @type {HTMLFormElement} */ (root);
+  const problem = part("new-problem", HTMLElement);
+  const picker = new Picker(part);
+  const onPaste = (/** @type {ClipboardEvent} */ event) => picker.takeFrom(event.clipboardData) && event.preventDefault();
+  document.addEventListener("paste", onPaste);
+  showExamples(part("example-row", HTMLElement), form, picker);
+  const showInfo = () => adapt(part, library);
+  library.addEventListener("change", showInfo);
+  showInfo();
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    submit(library, form, picker, problem, part("learn", HTMLButtonElement));
+  });
+  return {
+    element: form,
+    close() {
+      document.removeEventListener("paste", onPaste);
+      library.removeEventListener("change", showInfo);
+      picker.close();
+    },
+  };
+}
+
+/** The picture that was chosen, and the place where it is shown and dropped. */
+class Picker {
+  /** @type {File | null} */
+  file = null;
+  #part;
+  #url = "";
+
+  /** @param {ReturnType<typeof import("./dom.js").finder>} part */
+  constructor(part) {
+    this.#part = part;
+    const drop = part("drop", HTMLElement);
+    const input = part("file", HTMLInputElement);
+    part("choose", HTMLButtonElement).addEventListener("click", () => input.click());
+    part("chosen", HTMLImageElement).addEventListener("click", () => input.click());
+    input.addEventListener("change", () => input.files?.[0] && this.take(input.files[0]));
+    drop.addEventListener("dragover", (event) => (event.preventDefault(), drop.classList.add("over")));
+    drop.addEventListener("dragleave", () => drop.classList.remove("over"));
+    drop.addEventListener("drop", (event) => {
+      event.preventDefault();
+      drop.classList.remove("over");
+      this.takeFrom(event.dataTransfer);
+    });
+  }
+
+  /** @param {DataTransfer | null} transfer */
+  takeFrom(transfer) {
+    const file = [...(transfer?.files ?? [])].find(({ type }) => type.startsWith("image/"));
+    if (file) this.take(file);
+    return file !== undefined;
+  }
+
+  /** @param {File} file */
+  take(file) {
+    this.file = file;
+    URL.revokeObjectURL(this.#url);
+    this.#url = URL.createObjectURL(file);
+    const chosen = this.#part("chosen", HTMLImageElement);
+    chosen.src = this.#url;
+    chosen.hidden = false;
+    this.#part("drop", HTMLElement).classList.add("filled");
+    this.#part("choose", HTMLButtonElement).textContent = "Choose another file";
+  }
+
+  close() {
+    URL.revokeObjectURL(this.#url);
+  }
+}
+
+/**
+ * @param {HTMLElement} row
+ * @param {HTMLFormElement} form
+ * @param {Picker} picker
+ */
+function showExamples(row, form, picker) {
+  for (const { file, name, prompt } of EXAMPLES) {
+    const button = element("button", { type: "button", class: "example" }, element("img", { src: file, alt: "", width: 96, height: 96 }), element("span", {}, name));
+    button.setAttribute("aria-label", `Try ${name}, ${prompt}`);
+    button.addEventListener("click", async () => {
+      const picture = await (await fetch(file)).blob();
+      picker.take(new File([picture], "example.png", { type: "image/png" }));
+      field(form, "prompt").value = prompt;
+      field(form, "name").value = name;
+      form.querySelector("button[type=submit]")?.scrollIntoView({ block: "nearest" });
+    });
+    row.append(button);
+  }
+}
+
+/**
+ * @param {ReturnType<typeof import("./dom.js").finder>} part
+ * @param {Library} library
+ */
+function adapt(part, { info }) {
+  part("examples", HTMLElement).hidden = info?.model !== "menagerie";
+  part("learn", HTMLButtonElement).disabled = info?.fits === false;
+}
+
+/**
+ * @param {Library} library
+ * @param {HTMLFormElement} form
+ * @param {Picker} picker
+ * @param {HTMLElement} place
+ * @param {HTMLButtonElement} button
+ */
+async function submit(library, form, picker, place, button) {
+  const missing = whatIsMissing(form, picker);
+  if (missing) {
+    missing.target.focus();
+    return showProblem(place, new Error(missing.words), null);
+  }
+  clearProblem(place);
+  button.disabled = true;
+  try {
+    const fit = await submitFit(fitForm(form, /** @type {File} */ (picker.file)));
+    await library.refresh();
+    go("fit", fit.id);
+  } catch (error) {
+    showProblem(place, error, () => submit(library, form, picker, place, button));
+  } finally {
+    button.disabled = false;
+  }
+}
+
+/**
+ * @param {HTMLFormElement} form
+ * @param {Picker} picker
+ */
+function whatIsMissing(form, picker) {
+  const prompt = field(form, "prompt");
+  if (!picker.file) return { words: "There is no picture yet; drop one, paste one, or choose one.", target: /** @type {HTMLElement} */ (form.querySelector("#choose")) };
+  if (!prompt.value.trim()) return { words: "Say in a few words what the picture shows, such as “a standing dog”.", target: prompt };
+  return null;
+}
+
+/**
+ * @param {HTMLFormElement} form
+ * @param {File} picture
+ */
+function fitForm(form, picture) {
+  const body = new FormData();
+  const prompt = field(form, "prompt").value.trim();
+  body.set("image", picture, "picture");
+  body.set("prompt", prompt);
+  body.set("name", field(form, "name").value.trim() || prompt);
+  for (const name of ["subject", "preset", "crop"]) body.set(name, field(form, name).value);
+  return body;
+}
+
+/**
+ * @param {HTMLFormElement} form
+ * @param {string} name
+ */
+function field(form, name) {
+  return /** @type {HTMLInputElement} */ (form.elements.namedItem(name));
+}

@@ -1,0 +1,132 @@
+// @ts-check
+/** The chosen picture, large, over what it is compared with: the original, or the same wish without the subject. */
+import { Compare } from "./compare.js";
+import { saveAs } from "./download.js";
+import { element } from "./dom.js";
+import { icon } from "./icons.js";
+import { pictureUrl } from "./pictures.js";
+import { isAbort } from "./problem.js";
+import { duration, fileName } from "./words.js";
+
+/** @typedef {import("./run.js").Run} Run */
+/** @typedef {import("./run.js").Tile} Tile */
+/** @typedef {import("./types.js").Tail} Tail */
+/** @typedef {{keepSeed: (seed: number) => void, onProblem: (error: unknown) => void}} Wishes */
+
+export class Stage {
+  #compare = new Compare();
+  #empty = element("p", { class: "stage-empty" });
+  #placeholder = element("img", { alt: "", class: "stage-original" });
+  #original = "";
+  /** @type {"original" | "alone"} */
+  #with = "original";
+  /** @type {Run | null} */
+  #run = null;
+  #place;
+  #caption;
+  #wishes;
+  #tail;
+
+  /**
+   * @param {HTMLElement} place
+   * @param {HTMLElement} caption
+   * @param {Tail} tail
+   * @param {string} fit how the original was made square: centre, pad or stretch.
+   * @param {Wishes} wishes
+   */
+  constructor(place, caption, tail, fit, wishes) {
+    this.#place = place;
+    this.#caption = caption;
+    this.#wishes = wishes;
+    this.#tail = tail;
+    this.fit = fit;
+    this.#with = tail.image ? "original" : "alone";
+    this.#placeholder.dataset.fit = fit;
+    this.#empty.textContent = tail.image ? "This is all it has seen. Wish for something." : "Wish for something.";
+    if (tail.image) pictureUrl(tail.image).then((url) => this.#showOriginal(url), () => {});
+    this.show(null);
+  }
+
+  /** @param {Run | null} run */
+  show(run) {
+    this.#run = run;
+    const tile = run?.tiles[run.selected];
+    if (!run || !tile?.url) return this.#showEmpty(tile);
+    const before = this.#before(tile);
+    this.#compare.show(before, { url: tile.url, words: run.settings.prompt, rough: tile.state !== "done" });
+    if (this.#place.firstElementChild !== this.#compare.element) this.#place.replaceChildren(this.#compare.element);
+    this.#place.dataset.state = tile.state;
+    this.#showCaption(run, tile);
+  }
+
+  /** @param {string} url */
+  #showOriginal(url) {
+    this.#original = url;
+    this.#placeholder.src = url;
+    this.#placeholder.alt = `The original: ${this.#tail.source_prompt}`;
+    this.show(this.#run);
+  }
+
+  /** @param {Tile | undefined} tile */
+  #showEmpty(tile) {
+    this.#place.dataset.state = tile?.state ?? "empty";
+    this.#place.replaceChildren(...(this.#original ? [this.#placeholder] : []), ...(tile ? [] : [this.#empty]));
+    this.#caption.replaceChildren();
+  }
+
+  /** @param {Tile} tile */
+  #before(tile) {
+    if (this.#with === "alone") return tile.alone ? { url: tile.alone, words: "without the tail" } : null;
+    return this.#original ? { url: this.#original, words: "original", fit: this.fit } : null;
+  }
+
+  /**
+   * @param {Run} run
+   * @param {Tile} tile
+   */
+  #showCaption(run, tile) {
+    const { settings } = run;
+    const facts = [`seed ${tile.seed}`, `${settings.num_inference_steps} steps`, `strength ${settings.tail_strength}`];
+    if (tile.totalMs !== null) facts.push(duration(tile.totalMs / 1000));
+    const words = element("p", { class: "made" }, element("q", {}, settings.prompt), element("span", { class: "fine" }, facts.join(" · ")));
+    const key = `${tile.seed} ${tile.state} ${this.#with} ${settings.prompt}`;
+    if (this.#caption.dataset.key === key && this.#caption.childElementCount) return;
+    this.#caption.dataset.key = key;
+    this.#caption.replaceChildren(words, ...(tile.state === "done" ? this.#buttons(run, tile) : []));
+  }
+
+  /**
+   * @param {Run} run
+   * @param {Tile} tile
+   */
+  #buttons(run, tile) {
+    const save = element("button", { type: "button" }, icon("download"), "Save picture");
+    save.addEventListener("click", () => tile.picture && saveAs(tile.picture, `${fileName(`${this.#tail.name} ${run.settings.prompt} ${tile.seed}`)}.png`));
+    const keep = element("button", { type: "button", class: "quiet" }, "Keep this seed");
+    keep.addEventListener("click", () => this.#wishes.keepSeed(tile.seed));
+    const other = this.#with === "alone" ? "Compare with the original" : "Compare without the tail";
+    const swap = element("button", { type: "button", class: "quiet", id: "swap" }, other);
+    swap.addEventListener("click", () => this.#swap(run, tile));
+    return [element("div", { class: "caption-buttons" }, save, keep, ...(this.#tail.image || !tile.alone ? [swap] : []))];
+  }
+
+  /**
+   * @param {Run} run
+   * @param {Tile} tile
+   */
+  async #swap(run, tile) {
+    const wanted = this.#with === "alone" && this.#tail.image ? "original" : "alone";
+    try {
+      if (wanted === "alone") {
+        this.#place.dataset.state = "running";
+        await run.loadAlone(tile);
+      }
+      this.#with = wanted;
+      this.#compare.reveal();
+    } catch (error) {
+      if (!isAbort(error)) this.#wishes.onProblem(error);
+    }
+    this.show(this.#run);
+    /** @type {HTMLElement | null} */ (this.#caption.querySelector("#swap"))?.focus();
+  }
+}

@@ -1,0 +1,32 @@
+// @ts-check
+/**
+ * The shapes that the server's JSON has, as far as this page reads them.
+ *
+ * @typedef {{
+ *   model: string, image_size: number, runtime?: string, precision?: string, solvers: string[],
+ *   defaults: {guidance_scale: number, num_inference_steps: number, tail_strength: number},
+ *   limits: {max_steps?: number, max_body_bytes?: number}, fits: boolean, engine: boolean,
+ * }} Info
+ *
+ * @typedef {{
+ *   id: string, name: string, source_prompt: string, tail_strength: number | null, size_bytes: number,
+ *   image: string | null, fit: string | null, created_at: number,
+ * }} Tail
+ *
+ * @typedef {{type?: string, title?: string, status?: number, detail?: string, code?: string, message?: string}} Failure
+ *
+ * @typedef {{
+ *   id: string, status: "queued" | "running" | "succeeded" | "failed" | "cancelled", name: string, prompt: string,
+ *   settings: Record<string, unknown>, step: number, steps: number, loss: number | null, losses: [number, number][],
+ *   queue_position: number | null, eta_s: number | null, tail: string | null, image: string,
+ *   previews: {step: number, url: string}[], error: Failure | null, created_at: number,
+ * }} Fit
+ *
+ * @typedef {{
+ *   prompt: string, tail: string | null, seed: number, tail_strength: number, guidance_scale: number,
+ *   num_inference_steps: number, negative_prompt: string, solver: string,
+ * }} EditSettings
+ *
+ * @typedef {{element: HTMLElement, close: () => void}} View
+ */
+export {};
