@@ -112,7 +112,8 @@ def start_server(tmp_path: Path, bundle: Path) -> Iterator[StartServer]:
     with ExitStack() as stack:
 
         def start(*options: str, data_dir: Path = tmp_path / "data", ready: bool = True) -> RunningServer:
-            usual = () if "--bundle" in options else ("--bundle", str(bundle), "--no-fits", "--runtime", "onnxruntime")
+            named = {"--bundle", "--model"} & {*options}
+            usual = () if named else ("--bundle", str(bundle), "--no-fits", "--runtime", "onnxruntime")
             server = _spawn(tmp_path / "server.log", data_dir, *usual, *options)
             stack.callback(_kill, server.process)
             if ready:
