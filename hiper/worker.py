@@ -176,7 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point."""
     options = vars(_parser().parse_args(arguments))
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
-    os.nice(LOWEST_PRIORITY)
+    os.nice(options.pop("nice"))
     # Ctrl-C is for the front, which ends its children in order.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with socket.socket(fileno=options.pop("fd")) as front, contextlib.suppress(ConnectionError):
@@ -203,6 +203,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m hiper.worker", description="The fit worker of hiper-serve.")
     parser.add_argument("--fd", type=int, required=True, help="socket to the server, which it has inherited")
     parser.add_argument("--model", required=True)
+    parser.add_argument("--nice", type=int, default=LOWEST_PRIORITY, help="how far to stand back behind edits")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="auto", choices=get_args(Dtype))
     parser.add_argument("--attention", default="auto", choices=get_args(Attention))

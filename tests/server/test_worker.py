@@ -93,6 +93,7 @@ class Process(Line):
     def __init__(self, model: Path) -> None:
         super().__init__()
         argv = [sys.executable, "-m", "hiper.worker", "--model", str(model), "--device", "cpu", "--dtype", "fp32"]
+        argv += ["--nice", "0"]  # on a busy machine the tests would wait for minutes
         with self.theirs:
             self.popen = subprocess.Popen(
                 [*argv, "--fd", str(self.theirs.fileno())],
@@ -105,7 +106,7 @@ class Process(Line):
     def end(self) -> None:
         self.front.close()
         self.popen.kill()
-        self.popen.wait(10)
+        self.popen.wait(60)
 
 
 class Thread(Line):
@@ -190,7 +191,6 @@ def test_the_worker_says_what_it_is(process: Callable[[], Process], hiper: HiPer
     assert process().ready == WorkerReady(
         model_id=hiper.model.model_id, model_digest=hiper.model.digest, device="cpu", dtype="fp32"
     )
-    assert os.getpriority(os.PRIO_PROCESS, process().popen.pid) == 19
 
 
 def test_a_killed_fit_goes_on_in_another_process_as_if_nothing_had_happened(
@@ -201,7 +201,7 @@ def test_a_killed_fit_goes_on_in_another_process_as_if_nothing_had_happened(
     [*_, checkpoint] = first.until(FitCheckpoint)
     assert isinstance(checkpoint, FitCheckpoint)
     first.popen.kill()
-    first.popen.wait(10)
+    first.popen.wait(60)
     heard = process().fit(start(checkpoint=checkpoint.data, fence=2))
     assert process() is not first
     assert heard[0] == FitStep(id="fit_1", fence=2, step=5, steps=12, losses=[])
@@ -219,7 +219,7 @@ def test_ctrl_c_is_for_the_front_and_sigterm_ends_in_a_checkpoint(process: Calla
     assert isinstance(checkpoint, FitCheckpoint) and isinstance(stopped, FitStopped)
     assert checkpoint.step == stopped.step < 12
     assert one.hear() is None
-    assert one.popen.wait(10) == 0
+    assert one.popen.wait(60) == 0
 
 
 def test_a_stop_comes_within_its_step(line: Thread, hiper: HiPer, whole: Tail) -> None:
@@ -252,7 +252,7 @@ def test_the_end_of_the_front_is_the_end_of_the_worker(line: Thread) -> None:
     line.front.shutdown(socket.SHUT_WR)
     assert isinstance(line.until(FitStopped, FitDone)[-1], FitStopped)
     assert line.hear() is None
-    line.thread.join(10)
+    line.thread.join(60)
     assert not line.thread.is_alive()
 
 
@@ -307,7 +307,8 @@ def test_a_checkpoint_of_another_model_is_refused_and_a_damaged_one_costs_time(
 
 
 def test_a_model_that_cannot_be_loaded_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "nice", lambda _: 0)
+    nice: list[int] = []
+    monkeypatch.setattr(os, "nice", nice.append)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     line = Line()
     with pytest.raises(SystemExit) as ended:
@@ -316,3 +317,4 @@ def test_a_model_that_cannot_be_loaded_is_told(tmp_path: Path, monkeypatch: pyte
     [failed] = line.until(WorkerFailed)
     assert isinstance(failed, WorkerFailed) and "is no pipeline" in failed.message
     assert line.hear() is None
+    assert nice == [19]
