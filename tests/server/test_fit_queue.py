@@ -1,0 +1,301 @@
+"""Oracle: the queue as a list of plain objects, and its order as the turns of a game in loops."""
+
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
+
+from engine.server.fit_queue import MAX_LOST
+from engine.server.messages import FitSettings
+from engine.server.records import FINAL, Claim
+from engine.server.store import Store
+from engine.server.store_errors import IdempotencyMismatch, QueueFull, QuotaReached
+from engine.tail_file import TailFile, serialize_tail_file
+from engine.tail_info import TailInfo
+
+OWNERS = ("ann", "bob", "eve")
+MAX_ACTIVE, MAX_QUEUED, LEASE_S = 3, 6, 30.0
+SETTINGS = FitSettings(prompt="a dog")
+TAIL = serialize_tail_file(
+    TailFile(
+        np.ones((5, 8), np.float32),
+        np.zeros((5, 8), np.float32),
+        TailInfo("toy", "0" * 64, "toy", "epsilon", 0, "a dog"),
+    )
+)
+
+
+@dataclass(eq=False)
+class Fit:
+    """What a fit should be."""
+
+    id: str
+    owner: str
+    picture: bytes
+    request: tuple[str, str] | None
+    state: str = "queued"
+    attempt: int = 0
+    lost: int = 0
+    checkpoint: tuple[int, bytes] | None = None
+    cancel_requested: bool = False
+    lease_until: float = 0.0
+    kinds: list[str] = field(default_factory=lambda: ["queued"])
+
+    def end(self, state: str) -> None:
+        self.state = "cancelled" if self.cancel_requested else state
+        self.checkpoint, self.cancel_requested = None, False
+        self.kinds = [kind for kind in self.kinds if kind != "progress"] + [self.state]
+
+    def queue_again(self) -> None:
+        if self.cancel_requested:
+            self.end("cancelled")
+        else:
+            self.state = "queued"
+            self.kinds.append("queued")
+
+
+class QueueMachine(RuleBasedStateMachine):
+    claims = Bundle("claims")
+
+    @initialize()
+    def open(self) -> None:
+        self.now = 1000.0
+        self.fits: list[Fit] = []
+        self.turns: dict[str, int] = {}
+        self.folder = tempfile.TemporaryDirectory()
+        self.store = self.open_store()
+
+    def open_store(self) -> Store:
+        return Store(Path(self.folder.name), clock=lambda: self.now)
+
+    def teardown(self) -> None:
+        self.store.close()
+        assert Store.check(Path(self.folder.name)) == []
+        self.folder.cleanup()
+
+    # What users do.
+
+    @rule(
+        owner=st.sampled_from(OWNERS),
+        picture=st.sampled_from((b"1", b"2")),
+        request=st.none() | st.tuples(st.sampled_from("kl"), st.sampled_from("pq")),
+    )
+    def submit(self, owner: str, picture: bytes, request: tuple[str, str] | None) -> None:
+        wanted, known = self.expected_submission(owner, request)
+        key, digest = request or (None, None)
+        try:
+            row, created = self.store.submit_fit(
+                owner,
+                "rex",
+                SETTINGS,
+                self.store.put_image(picture),
+                idempotency_key=key,
+                payload_digest=digest,
+                max_active=MAX_ACTIVE,
+                max_queued=MAX_QUEUED,
+            )
+        except (IdempotencyMismatch, QuotaReached, QueueFull) as refusal:
+            assert wanted is type(refusal)
+        else:
+            assert wanted is created
+            if created:
+                self.fits.append(Fit(row.id, owner, picture, request))
+            else:
+                assert known and row.id == known.id
+
+    def expected_submission(self, owner: str, request: tuple[str, str] | None) -> tuple[type | bool, Fit | None]:
+        for fit in self.fits:
+            if request and fit.request and fit.owner == owner and fit.request[0] == request[0]:
+                return (False, fit) if fit.request == request else (IdempotencyMismatch, None)
+        if sum(fit.owner == owner and fit.state not in FINAL for fit in self.fits) >= MAX_ACTIVE:
+            return QuotaReached, None
+        if sum(fit.state == "queued" for fit in self.fits) >= MAX_QUEUED:
+            return QueueFull, None
+        return True, None
+
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        if not self.fits:
+            return
+        fit = data.draw(st.sampled_from(self.fits))
+        assert self.store.cancel_fit("stranger", fit.id) is None
+        row = self.store.cancel_fit(fit.owner, fit.id)
+        if fit.state == "queued":
+            fit.end("cancelled")
+        elif fit.state == "running":
+            fit.cancel_requested = True
+        assert row and row.state == fit.state
+
+    @rule(data=st.data())
+    def delete(self, data: st.DataObject) -> None:
+        if not self.fits:
+            return
+        fit = data.draw(st.sampled_from(self.fits))
+        assert self.store.delete_fit(fit.owner, fit.id) == (fit.state in FINAL)
+        if fit.state in FINAL:
+            self.fits.remove(fit)
+
+    # What workers do; a claim may have been overtaken long ago.
+
+    @rule(target=claims)
+    def claim(self) -> object:
+        claim = self.store.claim_fit(LEASE_S)
+        queue = self.expected_queue()
+        if claim is None:
+            assert not queue
+            return multiple()
+        fit = queue[0]
+        fit.kinds.append("resumed" if fit.attempt else "started")
+        fit.state, fit.attempt, fit.lease_until = "running", fit.attempt + 1, self.now + LEASE_S
+        self.turns[fit.owner] = max(self.turns.values(), default=0) + 1
+        assert (claim.fit.id, claim.fit.attempt) == (fit.id, fit.attempt)
+        assert claim.checkpoint == (fit.checkpoint and fit.checkpoint[1])
+        assert claim.fit.step == (fit.checkpoint[0] if fit.checkpoint else 0)
+        return claim
+
+    def expected_queue(self) -> list[Fit]:
+        queue: list[Fit] = []
+        for begun in (True, False):
+            waiting = {
+                owner: [fit for fit in self.fits if (fit.state, fit.owner, fit.attempt > 0) == ("queued", owner, begun)]
+                for owner in OWNERS
+            }
+            while any(waiting.values()):
+                first = [fits[0] for fits in waiting.values() if fits]
+                for fit in sorted(first, key=lambda fit: (self.turns.get(fit.owner, 0), self.fits.index(fit))):
+                    queue.append(fit)
+                    waiting[fit.owner].remove(fit)
+        return queue
+
+    def current(self, claim: Claim) -> Fit | None:
+        """The fit of a claim, if that one still holds it."""
+        for fit in self.fits:
+            if (fit.id, fit.attempt, fit.state) == (claim.fit.id, claim.fit.attempt, "running"):
+                return fit
+        return None
+
+    @rule(claim=claims)
+    def step(self, claim: Claim) -> None:
+        fit = self.current(claim)
+        wanted = fit is not None and not fit.cancel_requested
+        assert self.store.record_step(claim.fit.id, claim.fit.fence, 7, 100, [0.5], LEASE_S) == wanted
+        if fit and wanted:
+            fit.lease_until = self.now + LEASE_S
+            fit.kinds.append("progress")
+
+    @rule(claim=claims, step=st.integers(1, 3))
+    def checkpoint(self, claim: Claim, step: int) -> None:
+        fit, data = self.current(claim), str((claim.fit.fence, step)).encode()
+        assert self.store.record_checkpoint(claim.fit.id, claim.fit.fence, step, data) == (fit is not None)
+        if fit:
+            if step > (fit.checkpoint[0] if fit.checkpoint else 0):
+                fit.lost = 0
+            fit.checkpoint = (step, data)
+            fit.kinds.append("checkpoint")
+
+    @rule(claim=claims)
+    def preview(self, claim: Claim) -> None:
+        fit = self.current(claim)
+        assert self.store.record_preview(claim.fit.id, claim.fit.fence, 1, b"preview") == (fit is not None)
+        if fit:
+            fit.kinds.append("preview")
+
+    @rule(claim=claims)
+    def finish(self, claim: Claim) -> None:
+        fit = self.current(claim)
+        tail = self.store.finish_fit(claim.fit.id, claim.fit.fence, TAIL)
+        assert (tail is not None) == (fit is not None and not fit.cancel_requested)
+        if fit:
+            fit.end("succeeded")
+
+    @rule(claim=consumes(claims))
+    def fail(self, claim: Claim) -> None:
+        fit = self.current(claim)
+        error = {"code": "infinite", "message": "its loss is infinite"}
+        assert self.store.fail_fit(claim.fit.id, claim.fit.fence, error) == (fit is not None)
+        if fit:
+            fit.end("failed")
+
+    @rule(claim=claims)
+    def end_cancelled(self, claim: Claim) -> None:
+        fit = self.current(claim)
+        assert self.store.end_cancelled(claim.fit.id, claim.fit.fence) == (fit is not None)
+        if fit:
+            fit.end("cancelled")
+
+    @rule(claim=claims, counts=st.booleans())
+    def requeue(self, claim: Claim, counts: bool) -> None:
+        fit = self.current(claim)
+        assert self.store.requeue_fit(claim.fit.id, claim.fit.fence, counts=counts) == (fit is not None)
+        if fit:
+            self.lose(fit, counts)
+
+    def lose(self, fit: Fit, counts: bool) -> None:
+        fit.lost += counts and not fit.cancel_requested
+        if fit.lost == MAX_LOST:
+            fit.end("failed")
+        else:
+            fit.queue_again()
+
+    # What the world does.
+
+    @rule(seconds=st.floats(0, 45))
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+        expired = [fit for fit in self.fits if fit.state == "running" and fit.lease_until < self.now]
+        found = self.store.expired_fits()
+        assert {row.id for row in found} == {fit.id for fit in expired}
+        for row, fit in zip(
+            sorted(found, key=lambda row: row.id), sorted(expired, key=lambda fit: fit.id), strict=True
+        ):
+            assert self.store.requeue_fit(row.id, row.fence, counts=True)
+            self.lose(fit, True)
+
+    @rule()
+    def restart(self) -> None:
+        self.store.close()
+        self.store = self.open_store()
+        running = [fit for fit in self.fits if fit.state == "running"]
+        assert self.store.recover() == sum(not fit.cancel_requested for fit in running)
+        for fit in running:
+            fit.queue_again()
+
+    # What must be true.
+
+    @invariant()
+    def every_fit_is_as_expected(self) -> None:
+        for owner in OWNERS:
+            rows = self.store.fits(owner)
+            fits = [fit for fit in self.fits if fit.owner == owner][::-1]
+            assert [(row.id, row.state, row.attempt, row.fence, row.cancel_requested) for row in rows] == [
+                (fit.id, fit.state, fit.attempt, fit.attempt, fit.cancel_requested) for fit in fits
+            ]
+            made = {row.tail_id for row in rows if row.tail_id}
+            assert len(made) == sum(fit.state == "succeeded" for fit in fits)
+            assert {tail.id for tail in self.store.tails(owner)} == made
+
+    @invariant()
+    def the_queue_is_in_order(self) -> None:
+        positions = {fit.id: self.store.queue_position(fit.id) for fit in self.fits}
+        queue = {fit.id: position for position, fit in enumerate(self.expected_queue(), 1)}
+        assert positions == {fit.id: queue.get(fit.id) for fit in self.fits}
+
+    @invariant()
+    def the_story_is_whole(self) -> None:
+        for fit in self.fits:
+            events = self.store.events(fit.id)
+            assert [event.kind for event in events] == fit.kinds
+            assert [event.seq for event in events] == sorted({event.seq for event in events})
+
+    @invariant()
+    def no_picture_is_missing_or_left_over(self) -> None:
+        wanted = {fit.picture for fit in self.fits} | {b"preview" for fit in self.fits if "preview" in fit.kinds}
+        assert {path.read_bytes() for path in Path(self.folder.name, "images").iterdir()} == wanted
+
+
+TestFitQueue = QueueMachine.TestCase
+TestFitQueue.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
