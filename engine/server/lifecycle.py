@@ -169,10 +169,19 @@ async def _serve(services: Services, listener: socket.socket, announce: Callable
     async with started(services):
         with _signals(services, server):
             if settings.metrics_port:
-                services.metrics.serve(settings.host, settings.metrics_port)
+                _serve_metrics(services)
             announce(_url(settings.host, listener))
             await server.serve([listener])
     logger.info("ended")
+
+
+def _serve_metrics(services: Services) -> None:
+    host, port = services.settings.metrics_host, services.settings.metrics_port
+    try:
+        services.metrics.serve(host, port)
+    except OSError as error:
+        found = f"cannot serve metrics at {host} port {port}: {error.strerror}"
+        raise ServerError(f"{found}; name another with --metrics-port, or 0 for none") from error
 
 
 def _uvicorn_config(services: Services) -> uvicorn.Config:

@@ -40,7 +40,10 @@ def api_error(error: Exception) -> ApiError:
 
 async def render(request: Request, error: Exception) -> Response:
     """Exception handler for what FastAPI would render in its own way."""
-    return error_response(api_error(error), request.url.path, request.state.request_id)
+    told = api_error(error)
+    if isinstance(error, HTTPException) and error.status_code in (404, 405):
+        told.message = f"there is no {request.method} {request.url.path:.80}; /openapi.json lists what there is"
+    return error_response(told, request.url.path, request.state.request_id)
 
 
 def _from_http(error: HTTPException) -> ApiError:

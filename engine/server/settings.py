@@ -42,7 +42,8 @@ class Settings(BaseSettings):
     Attributes:
         host: address to listen at; beyond loopback, callers need keys.
         port: for HTTP; 0 takes a free one.
-        metrics_port: for Prometheus, at the same address; 0 for none.
+        metrics_host: address of the metrics, which need no key.
+        metrics_port: for Prometheus; 0 for none.
         data_dir: for tails, fits, pictures and keys; one server at a time.
         bundle: what `hiper-export` made; None exports `model` at the first start.
         model: that fits use, and whose bundle this is.
@@ -72,6 +73,7 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8910
+    metrics_host: str = "127.0.0.1"
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 9910
     data_dir: Annotated[Path, AfterValidator(Path.expanduser)] = Path("~/.local/share/hiper-serve").expanduser()
     bundle: Annotated[Path, AfterValidator(Path.expanduser)] | None = None

@@ -3,10 +3,12 @@
 import logging
 from collections.abc import Iterator
 
+import anyio
 import pytest
 from starlette.testclient import TestClient
 
 from engine.errors import PromptError, TailError
+from engine.server.body_limit import BodyLimit
 from engine.server.edit_client import EngineDown
 from engine.server.errors import ApiError, error_response
 from engine.server.problems import api_error
@@ -144,3 +146,32 @@ def test_a_draining_server_begins_nothing_and_answers_questions(client: TestClie
     answer = client.post("/v1/images/generations", json={"prompt": "a dog"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "draining")
     assert client.get("/v1/tails").status_code == 200
+
+
+def test_all_bodies_together_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.server.body_limit.LARGEST_AT_ONCE", 2)
+    held, answers = [], []
+
+    async def app(scope, receive, send):  # type: ignore[no-untyped-def]
+        while (await receive())["more_body"]:
+            pass
+        held.append(scope)
+        if len(held) < 4:
+            await ask()
+
+    async def receive():  # type: ignore[no-untyped-def]
+        return {"type": "http.request", "body": b"x" * 10, "more_body": False}
+
+    limit = BodyLimit(app, 10)
+
+    async def ask() -> None:
+        try:
+            await limit({"type": "http", "headers": []}, receive, None)  # type: ignore[arg-type]
+        except ApiError as error:
+            answers.append(error.code)
+
+    anyio.run(ask)
+    assert answers == ["busy"] and len(held) == 2
+    held.clear()
+    anyio.run(ask)
+    assert answers == ["busy", "busy"]

@@ -11,6 +11,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from engine.server.services import Services
+from tests.server.conftest import wait_until
 from tests.server.test_tails_routes import DATA
 
 LEASE_S = 60
@@ -106,6 +107,15 @@ def test_watchers_are_let_go_when_the_server_ends(
     following = portal.start_task_soon(lambda: _follow(services, place.rsplit("/", 1)[1]))
     portal.call(services.fit_events.close)
     assert following.result(10) in ([], ["queued"])
+
+
+def test_who_goes_away_is_forgotten(client: TestClient, services: Services) -> None:
+    place = submit(client).headers["location"]
+    with client.stream("GET", f"{place}/events") as answer:
+        lines = answer.iter_lines()
+        assert next(lines) == "event: queued"
+        assert services.fit_events._watchers
+    wait_until(lambda: not services.fit_events._watchers)
 
 
 async def _follow(services: Services, id: str) -> list[str]:
