@@ -6,7 +6,7 @@ import { startHealth } from "./health.js";
 import { Library } from "./library.js";
 import { newSubject } from "./new_subject.js";
 import { showProblem } from "./problem.js";
-import { currentRoute, go, routeTo } from "./route.js";
+import { currentRoute, routeTo } from "./route.js";
 import { startSide } from "./side.js";
 import { studioView } from "./studio.js";
 
@@ -73,12 +73,12 @@ function beginAtNewest() {
   if (!library.loaded) return;
   library.removeEventListener("change", beginAtNewest);
   const [newest] = library.tails;
-  if (newest && !location.hash) go("subject", newest.id);
+  if (newest && !location.hash) history.replaceState(null, "", routeTo("subject", newest.id));
 }
 
+library.addEventListener("change", beginAtNewest);
 startSide(library);
 startHealth(library);
-library.addEventListener("change", beginAtNewest);
 library.addEventListener("change", show);
 addEventListener("hashchange", showAnother);
 // A picture that misses its place must not replace the page.

@@ -40,7 +40,6 @@ export class Stage {
     this.#wishes = wishes;
     this.#tail = tail;
     this.fit = fit;
-    this.#with = tail.image ? "original" : "alone";
     this.#placeholder.dataset.fit = fit;
     this.#empty.textContent = tail.image ? "This is all it has seen. Wish for something." : "Wish for something.";
     if (tail.image) pictureUrl(tail.image).then((url) => this.#showOriginal(url), () => {});
@@ -75,8 +74,13 @@ export class Stage {
   }
 
   /** @param {Tile} tile */
+  #showsAlone(tile) {
+    return this.#with === "alone" && tile.alone !== "";
+  }
+
+  /** @param {Tile} tile */
   #before(tile) {
-    if (this.#with === "alone") return tile.alone ? { url: tile.alone, words: "without the tail" } : null;
+    if (this.#showsAlone(tile)) return { url: tile.alone, words: "without the tail" };
     return this.#original ? { url: this.#original, words: "original", fit: this.fit } : null;
   }
 
@@ -89,7 +93,7 @@ export class Stage {
     const facts = [`seed ${tile.seed}`, `${settings.num_inference_steps} steps`, `strength ${settings.tail_strength}`];
     if (tile.totalMs !== null) facts.push(duration(tile.totalMs / 1000));
     const words = element("p", { class: "made" }, element("q", {}, settings.prompt), element("span", { class: "fine" }, facts.join(" · ")));
-    const key = `${tile.seed} ${tile.state} ${this.#with} ${settings.prompt}`;
+    const key = `${tile.seed} ${tile.state} ${this.#showsAlone(tile)} ${tile.url}`;
     if (this.#caption.dataset.key === key && this.#caption.childElementCount) return;
     this.#caption.dataset.key = key;
     this.#caption.replaceChildren(words, ...(tile.state === "done" ? this.#buttons(run, tile) : []));
@@ -104,24 +108,24 @@ export class Stage {
     save.addEventListener("click", () => tile.picture && saveAs(tile.picture, `${fileName(`${this.#tail.name} ${run.settings.prompt} ${tile.seed}`)}.png`));
     const keep = element("button", { type: "button", class: "quiet" }, "Keep this seed");
     keep.addEventListener("click", () => this.#wishes.keepSeed(tile.seed));
-    const other = this.#with === "alone" ? "Compare with the original" : "Compare without the tail";
-    const swap = element("button", { type: "button", class: "quiet", id: "swap" }, other);
-    swap.addEventListener("click", () => this.#swap(run, tile));
-    return [element("div", { class: "caption-buttons" }, save, keep, ...(this.#tail.image || !tile.alone ? [swap] : []))];
+    const other = this.#showsAlone(tile) ? "original" : "alone";
+    const words = { original: "Compare with the original", alone: "Compare without the tail" };
+    const swap = element("button", { type: "button", class: "quiet", id: "swap" }, words[other]);
+    swap.addEventListener("click", () => this.#compareWith(other, run, tile));
+    swap.hidden = other === "original" && !this.#tail.image;
+    return [element("div", { class: "caption-buttons" }, save, keep, swap)];
   }
 
   /**
+   * @param {"original" | "alone"} other
    * @param {Run} run
    * @param {Tile} tile
    */
-  async #swap(run, tile) {
-    const wanted = this.#with === "alone" && this.#tail.image ? "original" : "alone";
+  async #compareWith(other, run, tile) {
     try {
-      if (wanted === "alone") {
-        this.#place.dataset.state = "running";
-        await run.loadAlone(tile);
-      }
-      this.#with = wanted;
+      this.#place.dataset.state = "running";
+      if (other === "alone") await run.loadAlone(tile);
+      this.#with = other;
       this.#compare.reveal();
     } catch (error) {
       if (!isAbort(error)) this.#wishes.onProblem(error);
