@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, WithJsonSchema
 from pydantic_core import CoreSchema, core_schema
 
 from engine.schedule import Solver
@@ -37,6 +37,11 @@ class OrNull:
         return self.default if value is None else value
 
 
+def _whole(value: Any) -> Any:
+    """JSON knows one kind of number: 2.0 is an integer."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _base64(text: str) -> str:
     try:
         base64.b64decode(text, validate=True)
@@ -51,11 +56,16 @@ def _growing(interval: tuple[float, float]) -> tuple[float, float]:
     return interval
 
 
+_WHOLE: Final = BeforeValidator(_whole)
 _Part = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 _Prompt = Annotated[str, Field(min_length=1, max_length=4000, pattern=r"\S")]
 _Base64 = Annotated[
     str,
-    Field(max_length=4 * MAX_SIZE_BYTES // 3 + 4, json_schema_extra={"contentEncoding": "base64"}),
+    Field(
+        max_length=4 * MAX_SIZE_BYTES // 3 + 4,
+        pattern=r"^[A-Za-z0-9+/]*={0,2}$",
+        json_schema_extra={"contentEncoding": "base64"},
+    ),
     AfterValidator(_base64),
 ]
 _File = Annotated[bytes, WithJsonSchema({"type": "string", "format": "binary"})]
@@ -67,10 +77,10 @@ class ImageOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     prompt: _Prompt = Field(description="What is to be seen; as many tokens as the text encoder takes, less the tail.")
-    model: Annotated[str, Field(max_length=200)] | None = Field(
+    model: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
         None, description="The bundle's model id, or `hiper`, or `hiper:` and the id of a tail."
     )
-    n: Annotated[int, Field(ge=1, le=8), OrNull(1)] = Field(1, description="Pictures; picture k has seed + k.")
+    n: Annotated[int, Field(ge=1, le=8), _WHOLE, OrNull(1)] = Field(1, description="Pictures; picture k has seed + k.")
     size: Annotated[str, Field(pattern=r"^(auto|[1-9][0-9]{0,4}x[1-9][0-9]{0,4})$"), OrNull("auto")] = Field(
         "auto", description="The bundle has one size; `auto` asks for it, as does its name (`512x512`)."
     )
@@ -78,7 +88,7 @@ class ImageOptions(BaseModel):
         "b64_json", description="Pictures come in the answer; nothing is kept that a URL could point to."
     )
     output_format: Annotated[ImageFormat, OrNull("png")] = "png"
-    output_compression: Annotated[int, Field(ge=0, le=100)] | None = Field(
+    output_compression: Annotated[int, Field(ge=0, le=100), _WHOLE] | None = Field(
         None, description="Quality of JPEG and WebP, 95 if left out; PNG loses nothing and takes none."
     )
     quality: Annotated[Literal["auto", "standard", "low", "medium", "high"], OrNull("auto")] = Field(
@@ -90,16 +100,16 @@ class ImageOptions(BaseModel):
     )
     user: Annotated[str, Field(max_length=512)] | None = Field(None, description="Taken, without effect; see keys.")
     stream: Annotated[bool, OrNull(False)] = Field(False, description="Answer with server-sent events.")
-    partial_images: Annotated[int, Field(ge=0, le=10), OrNull(0)] = Field(
+    partial_images: Annotated[int, Field(ge=0, le=10), _WHOLE, OrNull(0)] = Field(
         0, description="Previews of each picture on its way; needs `stream`."
     )
     tail: Annotated[str, Field(min_length=1, max_length=64)] | None = Field(
         None, description="The id of a tail of yours; the same as a model `hiper:` and this id."
     )
-    seed: Annotated[int, Field(ge=0, lt=_SEEDS)] | None = Field(
+    seed: Annotated[int, Field(ge=0, lt=_SEEDS), _WHOLE] | None = Field(
         None, description="Of the starting noise: the same request with the same seed gives the same picture."
     )
-    num_inference_steps: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+    num_inference_steps: Annotated[int, Field(ge=1, le=1000), _WHOLE] | None = Field(
         None, description="Calls of the UNet; `/v1/info` has the limit of this server, and the default."
     )
     guidance_scale: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] | None = Field(
@@ -187,11 +197,23 @@ def _form_value(name: str, values: Sequence[str]) -> Any:
 
 
 def _json_or_text(text: str) -> Any:
-    """What is no JSON stays a text, which no such field takes."""
+    """What is no JSON stays a text, which no such field takes; nor does it take null, which is to leave it out here."""
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except (ValueError, RecursionError):
         return text
+    return text if value is None else value
+
+
+def form_schema() -> dict[str, Any]:
+    """The JSON schema of the form; a form knows no null."""
+    schema = EditForm.model_json_schema()
+    for name, field in schema["properties"].items():
+        kinds = [kind for kind in field.pop("anyOf", []) if kind != {"type": "null"}]
+        schema["properties"][name] = {**(kinds[0] if kinds else {}), **field}
+        if field.get("default", "") is None:
+            del schema["properties"][name]["default"]
+    return schema
 
 
 def check_options(options: ImageOptions, ready: EngineReady, settings: Settings) -> None:

@@ -91,6 +91,10 @@ def test_json_beyond_its_range_is_refused(fields: dict[str, Any]) -> None:
         options(**fields)
 
 
+def test_whole_number_is_an_integer_however_it_is_written() -> None:
+    assert options(n=2.0, seed=3.0) == options(n=2, seed=3)
+
+
 def test_null_asks_for_the_default_where_openai_has_it() -> None:
     nullable = ["model", "n", "size", "response_format", "output_format", "output_compression", "quality"]
     nullable += ["background", "moderation", "stream", "partial_images", "style"]
@@ -138,6 +142,7 @@ def test_form_means_what_json_means(fields: dict[str, Any]) -> None:
         {"prompt": ["a dog"], "n": ["1", "2"]},
         {"prompt": ["a dog"], "n": ["one"]},
         {"prompt": ["a dog"], "n": [""]},
+        {"prompt": ["a dog"], "n": ["null"]},
         {"prompt": ["a dog"], "stream": ["yes"]},
         {"prompt": ["a dog"], "guidance_scale": ["NaN"]},
         {"prompt": ["a dog"], "seed": ["[" * 100_000]},

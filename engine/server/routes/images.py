@@ -15,7 +15,7 @@ from engine.server.find_tail import Files, find_tail
 from engine.server.image_answers import CompletedEvent, ImagesAnswer, OpenAiError, PartialImageEvent
 from engine.server.image_form import read_image_form
 from engine.server.image_job import ImageJob, Kind, answer, events
-from engine.server.image_requests import EditForm, GenerationRequest, ImageOptions, check_options, to_edits
+from engine.server.image_requests import GenerationRequest, ImageOptions, check_options, form_schema, to_edits
 from engine.server.routes.shared import BEGINS
 from engine.server.services import Services, ServicesDep
 
@@ -44,7 +44,7 @@ _RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
 _FORM: Final = {
     "requestBody": {
         "required": True,
-        "content": {"multipart/form-data": {"schema": EditForm.model_json_schema()}},
+        "content": {"multipart/form-data": {"schema": form_schema()}},
     }
 }
 
