@@ -141,6 +141,7 @@ class FitRunner:
             await self._run_next()
 
     async def _rest(self) -> None:
+        self._worker.problem = ""  # whether it is one still, the next fit will show
         await self._wait(self._settings.lease_s)
         if time.monotonic() - self._busy_at > self._idle_s and self._worker.pid is not None:
             log.info("the fit worker is stopped until it is needed again")
