@@ -63,8 +63,8 @@ class Services:
         return self.edits.ready
 
 
-def services(connection: HTTPConnection) -> Services:
-    """FastAPI dependency."""
+async async def services(connection: HTTPConnection) -> Services:
+    """FastAPI dependency; were it not async, it would take a thread."""
     found: Services = connection.app.state.services
     return found
 

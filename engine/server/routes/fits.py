@@ -98,7 +98,7 @@ async def own_fit(fit_id: str, services: ServicesDep, caller: CallerDep) -> FitR
 OwnFit = Annotated[FitRow, Depends(own_fit)]
 
 
-def fit_runner(services: ServicesDep) -> FitRunner:
+async def fit_runner(services: ServicesDep) -> FitRunner:
     """FastAPI dependency: what runs fits.
 
     Raises:
