@@ -63,7 +63,7 @@ class Services:
         return self.edits.ready
 
 
-async async def services(connection: HTTPConnection) -> Services:
+async def services(connection: HTTPConnection) -> Services:
     """FastAPI dependency; were it not async, it would take a thread."""
     found: Services = connection.app.state.services
     return found
