@@ -263,6 +263,10 @@ def test_a_fit_is_cancelled_after_a_question(open_page: OpenPage, services: Serv
     page.get_by_role("dialog").get_by_role("button", name="Cancel the fit").click()
     expect(alert(page)).to_contain_text("It was cancelled")
     assert services.store.fits("local")[0].state == "cancelled"
+    expect(page.locator("#subjects li")).to_contain_text("cancelled")
+    page.get_by_role("button", name="Remove").click()
+    expect(page.get_by_role("heading", name="Teach it one picture")).to_be_visible()
+    assert services.store.fits("local") == []
 
 
 def test_a_fit_that_failed_says_why_and_is_tried_again(open_page: OpenPage, services: Services) -> None:
@@ -276,10 +280,9 @@ def test_a_fit_that_failed_says_why_and_is_tried_again(open_page: OpenPage, serv
     services.store.fail_fit(fit.id, fit.fence, {"code": "diverged", "message": "the loss is no number any more"})
     expect(alert(page)).to_contain_text("the loss is no number any more")
     alert(page).get_by_role("button", name="Try again").click()
-    page.wait_for_url(
-        lambda url: url.endswith(tuple(row.id for row in services.store.fits("local") if row.id != fit.id) or "?")
-    )
-    again, _ = services.store.fits("local")
+    expect(page.locator("#fit-state")).to_have_text("next in the queue")
+    [again] = services.store.fits("local")
+    assert again.id != fit.id
     assert (again.settings, again.image, again.name) == (fit.settings, fit.image, fit.name)
 
 
@@ -289,6 +292,10 @@ def test_what_is_missing_and_what_is_refused_is_said(open_page: OpenPage, servic
     learn.click()
     expect(alert(page)).to_contain_text("There is no picture yet")
     expect(page.get_by_role("button", name="Choose a file")).to_be_focused()
+    giant = bytes(services.settings.max_body_bytes + 1)
+    page.locator("#file").set_input_files({"name": "a.png", "mimeType": "image/png", "buffer": giant})
+    learn.click()
+    expect(alert(page)).to_contain_text("this server takes at most 21.0 MB")
     page.locator("#file").set_input_files({"name": "a.png", "mimeType": "image/png", "buffer": b"no picture"})
     learn.click()
     expect(alert(page)).to_contain_text("a standing dog")
@@ -344,6 +351,13 @@ def test_tails_are_imported_and_renamed(open_page: OpenPage, services: Services)
         {"name": "x.safetensors", "mimeType": "application/octet-stream", "buffer": b"no tail"}
     )
     expect(page.get_by_role("dialog")).to_contain_text("This is no tail that can be used here")
+
+
+def test_a_server_without_fits_says_so(open_page: OpenPage, services: Services) -> None:
+    services.fits, services.no_fits = None, "this server makes no fits"
+    page = open_page()
+    expect(page.get_by_text("this server makes no fits")).to_be_visible()
+    expect(page.get_by_role("button", name="Learn this subject")).to_be_disabled()
 
 
 def test_a_picture_is_dropped_or_pasted(open_page: OpenPage) -> None:

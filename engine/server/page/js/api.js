@@ -72,6 +72,11 @@ export function cancelFit(id) {
   return request(`/v1/fits/${encodeURIComponent(id)}/cancel`, { method: "POST" });
 }
 
+/** @param {string} id of a fit that has ended. */
+export function deleteFit(id) {
+  return request(`/v1/fits/${encodeURIComponent(id)}`, { method: "DELETE" });
+}
+
 /** @param {string} id */
 export function cancelEdit(id) {
   return request(`/v1/requests/${encodeURIComponent(id)}/cancel`, { method: "POST" });

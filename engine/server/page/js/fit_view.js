@@ -1,7 +1,7 @@
 // @ts-check
 /** A fit under way: how far it is, its loss, what it sees so far. */
 import { announce } from "./announce.js";
-import { cancelFit, request, submitFit } from "./api.js";
+import { cancelFit, deleteFit, request, submitFit } from "./api.js";
 import { confirm } from "./dialog.js";
 import { element, fromTemplate } from "./dom.js";
 import { FitFollower, isOver } from "./fit_events.js";
@@ -39,6 +39,7 @@ export function fitView(library, id) {
     follower.follow();
   };
   document.addEventListener("visibilitychange", onVisibility);
+  part("fit-remove", HTMLButtonElement).addEventListener("click", () => remove(library, id, problem));
   part("fit-cancel", HTMLButtonElement).addEventListener("click", () => cancel(id, part("fit-title", HTMLElement).textContent ?? "", problem));
   follower.follow();
   return {
@@ -62,6 +63,7 @@ function showFit(part, fit) {
   part("fit-state", HTMLElement).textContent = state;
   part("fit-eta", HTMLElement).textContent = eta;
   part("fit-cancel", HTMLButtonElement).hidden = isOver(fit);
+  part("fit-remove", HTMLButtonElement).hidden = !isOver(fit) || fit.status === "succeeded";
   const bar = part("fit-bar", HTMLProgressElement);
   if (fit.status === "queued") bar.removeAttribute("value");
   else bar.value = fit.steps ? fit.step / fit.steps : 0;
@@ -112,7 +114,7 @@ async function finish(library, fit, place) {
     announce(`${fit.name} is learned`);
     if (looking) go("subject", fit.tail);
   } else if (looking) {
-    const failure = fit.error ?? { title: "Cancelled", detail: "It was cancelled before it was done." };
+    const failure = fit.error ?? { code: "cancelled", detail: "It was cancelled before it was done." };
     showProblem(place, new Problem(failure), () => again(library, fit, place));
   }
 }
@@ -134,10 +136,26 @@ async function again(library, fit, place) {
       if (fit.settings?.[name]) body.set(name, String(fit.settings[name]));
     }
     const next = await submitFit(body);
+    await deleteFit(fit.id);
     await library.refresh();
     go("fit", next.id);
   } catch (error) {
     showProblem(place, error, () => again(library, fit, place));
+  }
+}
+
+/**
+ * @param {Library} library
+ * @param {string} id
+ * @param {HTMLElement} place
+ */
+async function remove(library, id, place) {
+  try {
+    await deleteFit(id);
+    await library.refresh();
+    go("new");
+  } catch (error) {
+    showProblem(place, error, () => remove(library, id, place));
   }
 }
 

@@ -44,6 +44,11 @@ export class Library extends EventTarget {
     return this.tails.find((tail) => tail.id === id) ?? null;
   }
 
+  /** All but those whose subject is there. */
+  get unfinishedFits() {
+    return this.fits.filter((fit) => fit.status !== "succeeded");
+  }
+
   get activeFits() {
     return this.fits.filter((fit) => fit.status === "queued" || fit.status === "running");
   }

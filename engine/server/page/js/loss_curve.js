@@ -40,19 +40,21 @@ export class LossCurve {
     const losses = this.#losses;
     if (losses.length < 2) return this.#place.replaceChildren(element("p", { class: "fine waiting" }, "The curve begins with the first steps."));
     const mean = runningMean(losses);
-    const top = niceCeiling(Math.max(...losses.map(([, loss]) => loss)));
-    const x = scale(0, Math.max(this.#steps, losses.at(-1)?.[0] ?? 1), MARGIN.left, width - MARGIN.right);
-    const y = scale(0, top, HEIGHT - MARGIN.bottom, MARGIN.top);
-    const lowest = /** @type {[number, number]} */ (mean.at(-1));
-    const label = `Loss curve: ${losses.length} values, now about ${lowest[1].toFixed(3)} at step ${lowest[0]}`;
+    const last = /** @type {[number, number]} */ (mean.at(-1));
+    const highest = Math.max(...losses.map(([, loss]) => loss));
+    const gap = niceCeiling(highest / 4);
+    const top = gap * Math.ceil(highest / gap);
+    const x = scale(Math.max(this.#steps, last[0]), MARGIN.left, width - MARGIN.right);
+    const y = scale(top, HEIGHT - MARGIN.bottom, MARGIN.top);
+    const label = `Loss curve: ${losses.length} values, now about ${last[1].toFixed(3)} at step ${last[0]}`;
     this.#place.replaceChildren(
       svg("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, width, height: HEIGHT, role: "img", "aria-label": label },
         ...ticks(top, 4).flatMap((value) => yTick(value, y(value), width)),
-        ...ticks(x.to, width < 420 ? 3 : 6).map((value) => text(x(value), HEIGHT - 8, "middle", String(value))),
-        text(width - MARGIN.right, HEIGHT - 8, "end", "step"),
+        ...ticks(Math.max(this.#steps, last[0]), width < 420 ? 3 : 6).map((value) => text(x(value), HEIGHT - 8, "middle", String(value))),
+        text(MARGIN.left - 12, HEIGHT - 8, "end", "step"),
         svg("path", { class: "loss-raw", d: path(losses, x, y) }),
         svg("path", { class: "loss-mean", d: path(mean, x, y) }),
-        svg("circle", { class: "loss-now", cx: x(lowest[0]), cy: y(lowest[1]), r: 4 }),
+        svg("circle", { class: "loss-now", cx: x(last[0]), cy: y(last[1]), r: 4 }),
       ),
     );
   }
@@ -75,14 +77,12 @@ export function runningMean(points, keep = 0.9) {
 }
 
 /**
- * @param {number} from
- * @param {number} to
+ * @param {number} to the value at `end`; at `start` it is 0.
  * @param {number} start
  * @param {number} end
  */
-function scale(from, to, start, end) {
-  const map = (/** @type {number} */ value) => start + ((value - from) / (to - from || 1)) * (end - start);
-  return Object.assign(map, { to });
+function scale(to, start, end) {
+  return (/** @type {number} */ value) => start + (value / (to || 1)) * (end - start);
 }
 
 /** The smallest of 1, 2, 2.5 and 5 times a power of ten that is not below `value`. */

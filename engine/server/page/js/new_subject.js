@@ -5,6 +5,7 @@ import { element, fromTemplate } from "./dom.js";
 import { EXAMPLES } from "./examples.js";
 import { clearProblem, showProblem } from "./problem.js";
 import { go } from "./route.js";
+import { size } from "./words.js";
 
 /** @typedef {import("./library.js").Library} Library */
 /** @typedef {import("./types.js").View} View */
@@ -113,6 +114,7 @@ function showExamples(row, form, picker) {
 function adapt(part, { info }) {
   part("examples", HTMLElement).hidden = info?.model !== "menagerie";
   part("learn", HTMLButtonElement).disabled = info?.fits === false;
+  part("no-fits", HTMLElement).textContent = info?.no_fits ?? "";
 }
 
 /**
@@ -123,7 +125,7 @@ function adapt(part, { info }) {
  * @param {HTMLButtonElement} button
  */
 async function submit(library, form, picker, place, button) {
-  const missing = whatIsMissing(form, picker);
+  const missing = whatIsMissing(form, picker, library.info?.limits.max_body_bytes ?? Infinity);
   if (missing) {
     missing.target.focus();
     return showProblem(place, new Error(missing.words), null);
@@ -144,10 +146,14 @@ async function submit(library, form, picker, place, button) {
 /**
  * @param {HTMLFormElement} form
  * @param {Picker} picker
+ * @param {number} maxBytes
  */
-function whatIsMissing(form, picker) {
+function whatIsMissing(form, picker, maxBytes) {
+  const chooser = /** @type {HTMLElement} */ (form.querySelector("#choose"));
   const prompt = field(form, "prompt");
-  if (!picker.file) return { words: "There is no picture yet; drop one, paste one, or choose one.", target: /** @type {HTMLElement} */ (form.querySelector("#choose")) };
+  if (!picker.file) return { words: "There is no picture yet; drop one, paste one, or choose one.", target: chooser };
+  // Answered here, since a server that stops reading in the middle looks like one that is gone.
+  if (picker.file.size > maxBytes) return { words: `The picture has ${size(picker.file.size)}; this server takes at most ${size(maxBytes)}.`, target: chooser };
   if (!prompt.value.trim()) return { words: "Say in a few words what the picture shows, such as “a standing dog”.", target: prompt };
   return null;
 }

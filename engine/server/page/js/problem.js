@@ -22,6 +22,8 @@ const TITLES = /** @type {Record<string, string>} */ ({
   edit_infinite: "The picture fell apart",
   unauthorized: "The key was not accepted",
   forbidden: "The key does not allow this",
+  cancelled: "Cancelled",
+  diverged: "The fit went astray",
   poison: "The fit failed three times",
 });
 

@@ -29,7 +29,7 @@ export class SettingsPanel {
     this.#part = part;
     const tail_strength = tail.tail_strength ?? info.defaults.tail_strength;
     this.#usual = { ...info.defaults, tail_strength, negative_prompt: "", solver: info.solvers[0] };
-    this.#input("steps").max = String(info.limits.max_steps ?? 100);
+    this.#input("steps").max = String(info.limits.max_steps);
     part("solver", HTMLSelectElement).replaceChildren(...info.solvers.map((value) => element("option", { value }, SOLVERS[value] ?? value)));
     this.showKnobs({ ...this.#usual, ...chosen.knobs, tail_strength });
     this.#showSeed();

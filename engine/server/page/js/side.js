@@ -1,8 +1,9 @@
 // @ts-check
-/** The list of subjects, with the fits that are under way above them. */
+/** The list of subjects, with the fits that are under way, or came to nothing, above them. */
 import { importTail } from "./api.js";
 import { announce } from "./announce.js";
 import { element, finder } from "./dom.js";
+import { isOver } from "./fit_events.js";
 import { showPicture } from "./pictures.js";
 import { currentRoute, go, routeTo } from "./route.js";
 import { tellProblem } from "./tell.js";
@@ -27,9 +28,10 @@ export function startSide(library) {
  * @returns {Entry[]}
  */
 function entries(library) {
-  const fits = library.activeFits.map((fit) => {
-    const share = fit.status === "running" && fit.steps ? fit.step / fit.steps : 0;
-    const line = fit.status === "queued" ? "waiting" : `learning, ${Math.round(share * 100)} %`;
+  const fits = library.unfinishedFits.map((fit) => {
+    const share = isOver(fit) ? null : fit.status === "running" && fit.steps ? fit.step / fit.steps : 0;
+    const lines = { queued: "waiting", running: `learning, ${Math.round((share ?? 0) * 100)} %`, failed: "failed", cancelled: "cancelled", succeeded: "" };
+    const line = lines[fit.status];
     return { view: /** @type {const} */ ("fit"), id: fit.id, name: fit.name, line, picture: fit.image, share };
   });
   const tails = library.tails.map(({ id, name, source_prompt, image }) => {

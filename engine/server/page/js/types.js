@@ -5,7 +5,7 @@
  * @typedef {{
  *   model: string, image_size: number, runtime?: string, precision?: string, solvers: string[],
  *   defaults: {guidance_scale: number, num_inference_steps: number, tail_strength: number},
- *   limits: {max_steps?: number, max_body_bytes?: number}, fits: boolean, engine: boolean,
+ *   limits: {max_steps: number, max_body_bytes: number}, fits: boolean, no_fits: string | null, engine: boolean,
  * }} Info
  *
  * @typedef {{
