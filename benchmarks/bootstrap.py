@@ -68,18 +68,16 @@ def _resampled_means(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _resampled_medians(runs: Sequence[NDArray[np.float64]], seed: int) -> NDArray[np.float64]:
-    """DRAWS medians of samples of runs, both drawn with replacement."""
-    random = np.random.default_rng(seed)
-    if len(runs) == 1:
-        drawn = random.integers(len(runs[0]), size=(DRAWS, len(runs[0])))
-        medians: NDArray[np.float64] = np.median(runs[0][drawn], axis=-1)
-        return medians
-    return np.array([np.median(_resample(runs, random)) for _ in range(DRAWS)])
-
-
-def _resample(runs: Sequence[NDArray[np.float64]], random: np.random.Generator) -> NDArray[np.float64]:
-    chosen = (runs[index] for index in random.integers(len(runs), size=len(runs)))
-    return np.concatenate([random.choice(run, len(run)) for run in chosen])
+    """DRAWS medians of samples of runs, both drawn with replacement; every run counts alike."""
+    random, longest = np.random.default_rng(seed), max(map(len, runs))
+    lengths = np.array([len(run) for run in runs])
+    padded = np.array([np.pad(run, (0, longest - len(run))) for run in runs])
+    drawn = []
+    for _ in runs:
+        run = random.integers(len(runs), size=(DRAWS, 1))
+        drawn.append(padded[run, (random.random((DRAWS, longest)) * lengths[run]).astype(int)])
+    medians: NDArray[np.float64] = np.median(np.concatenate(drawn, axis=1), axis=1)
+    return medians
 
 
 def _estimate(value: float, resampled: NDArray[np.float64]) -> Estimate:

@@ -59,6 +59,53 @@ def run(
     raise typer.Exit(1 if running.failed() else 0 if complete else UNFINISHED)
 
 
+@app.command()
+@reporting
+def report(
+    folders: Folders,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="Of report.html and report.md. [default: first DIR]"),
+    ] = None,
+    readme: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write tables between the marks of a README instead of a report."),
+    ] = None,
+) -> None:
+    """Make one page of records: the newest of each script and model, and the older ones over commits."""
+    from benchmarks.report.build import write_report
+    from benchmarks.report.readme import update_readme
+
+    if readme is not None:
+        changed = update_readme(readme, folders)
+        say(f"{readme} {'is changed' if changed else 'was up to date'}")
+        return
+    first = folders[0] if folders[0].is_dir() else folders[0].parent
+    typer.echo("\n".join(map(str, write_report(folders, output or first))))
+
+
+@app.command()
+@reporting
+def compare(
+    before: Annotated[Path, typer.Argument(metavar="A", help="Folder of records, or a record.")],
+    after: Annotated[Path, typer.Argument(metavar="B", help="The same, measured later.")],
+    threshold: Annotated[float, typer.Option(min=0, help="Share by which the same figure may differ.")] = 0.05,
+    every: Annotated[bool, typer.Option("--all", help="Show figures that stayed the same, too.")] = False,
+) -> None:
+    """Say of every figure whether B is better, worse or the same; exits with 1 if one is worse, gone or failed."""
+    from benchmarks import compare as comparison
+    from benchmarks.report.markdown import markdown_table
+    from benchmarks.report.records import newest, read_records
+
+    older, newer = read_records([before]), read_records([after])
+    changes = comparison.compare(older, newer, threshold)
+    typer.echo(markdown_table(comparison.table(changes, every)))
+    failed = {f"{record.name}: {side}": reason for record in newest(newer) for side, reason in record.errors.items()}
+    for side, reason in failed.items():
+        say(f"{side} failed: {reason}")
+    raise typer.Exit(bool(failed) or any(change.verdict in ("worse", "gone") for change in changes))
+
+
 def main() -> None:
     """Entry point."""
     app()

@@ -1,0 +1,1 @@
+"""Reports: what records say, as one page that anybody can open."""

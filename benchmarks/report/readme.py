@@ -1,0 +1,120 @@
+"""Keeps the tables of a README at what the records say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks import bootstrap
+from benchmarks.fidelity.plots import NAMES
+from benchmarks.report import text
+from benchmarks.report.figures import figures_of
+from benchmarks.report.markdown import markdown_table
+from benchmarks.report.page import Table
+from benchmarks.report.records import Record, RecordError, newest, read_records
+from engine.atomic_file import write_atomically
+
+BEGIN = "<!-- benchmarks: written by hiper-bench report --readme; do not edit -->"
+END = "<!-- benchmarks: end -->"
+
+
+def update_readme(readme: Path, records: Sequence[Path]) -> bool:
+    """Put tables made from records between the two marks of a README.
+
+    Returns:
+        Whether that changed the file.
+
+    Raises:
+        RecordError: the marks are missing, or a file is no record.
+    """
+    old = readme.read_text()
+    new = updated(old, read_records(records), str(readme))
+    if new != old:
+        write_atomically(readme, new.encode())
+    return new != old
+
+
+def updated(content: str, records: Sequence[Record], name: str = "the README") -> str:
+    """The README as it should be.
+
+    Raises:
+        RecordError: the marks are missing.
+    """
+    before, begin, rest = content.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise RecordError(f"{name} lacks the lines {BEGIN!r} and {END!r}; put them where the tables belong")
+    return f"{before}{BEGIN}\n{tables(records)}\n{END}{after}"
+
+
+def tables(records: Sequence[Record]) -> str:
+    """One table a script, from its newest record."""
+    makers = {"edit": _edit, "rows": _rows, "fit": _fit, "presets": _presets, "fidelity": _fidelity}
+    shown = [record for record in newest(records) if record.kind in makers]
+    parts = [part for record in shown for part in (makers[record.kind](record), _source(record))]
+    return "\n\n".join(parts)
+
+
+def _edit(record: Record) -> str:
+    settings, figures, rows = record.settings, figures_of(record), []
+    for way, found in record.results.items():
+        speed_up = text.estimate(figures[f"{way} / speed_up"].estimate)
+        start, size = f"{found['first_picture_s']:.1f}", text.mebibytes(found["resident_bytes"])
+        rows.append([way, text.estimate(bootstrap.median(found["samples_ms"])), speed_up, start, size])
+    what = f"an edit on {settings['model']}, {settings['steps']} steps, {settings['image_size']} pixels"
+    return markdown_table(Table((what, "ms", "speed-up", "s to the first picture", "MiB"), rows))
+
+
+def _rows(record: Record) -> str:
+    counts = list(dict.fromkeys(count for by_count in record.results.values() for count in by_count))
+    rows = []
+    for way, by_count in record.results.items():
+        found = [by_count.get(count, {}) for count in counts]
+        best = [tails.get("distinct") or tails.get("shared") for tails in found]
+        rows.append([way, *(text.number(one["edit_steps_per_s"]) if one else text.NONE for one in best)])
+    what = f"edit-steps a second on {record.settings['model']}, by edits in the batch"
+    return markdown_table(Table((what, *counts), rows))
+
+
+def _fit(record: Record) -> str:
+    baseline, rows = next(iter(record.results)), []
+    for case, found in record.results.items():
+        over = found["memory"]["peak_bytes"] - found["memory"]["before_bytes"]
+        ratio = f"{found[f'time_ratio_to_{baseline}']:.2f}"
+        rows.append([case, text.estimate(bootstrap.median(found["samples_ms"])), ratio, text.mebibytes(over)])
+    count = record.settings.get("rows", 1)
+    what = f"a fit step of {count} row{'s' * (count > 1)} on {record.settings['model']}"
+    return markdown_table(Table((what, "ms", f"time to {baseline}", "MiB over the weights"), rows))
+
+
+def _presets(record: Record) -> str:
+    rows = [
+        [str(index), f"{found['paper_end_loss']:.4f}", f"{found['fast_best_loss']:.4f}", _times(found)]
+        for index, found in enumerate(record.results["subjects"])
+    ]
+    what = f"a whole fit on {record.settings['model']}, subject"
+    header = (what, "paper ends at loss", "fast gets to", "times less time to paper's end")
+    return markdown_table(Table(header, rows))
+
+
+def _times(found: dict[str, float]) -> str:
+    return f"{found['times_less_time']:.2f}" if "times_less_time" in found else "never there"
+
+
+def _fidelity(record: Record) -> str:
+    rows = []
+    for row in record.results["settings"]:
+        if not row["knob"] or (row["method"], row["value"]) in (("sdedit", 0.8), ("imagic", 0.5)):
+            found = row["edits"]["all"]
+            name = f"{NAMES[row['method']]}" + (f" {row['value']:g}" if row["knob"] else "")
+            estimates = [bootstrap.Estimate(**found[figure]) for figure in ("success", "identity_error")]
+            success = bootstrap.Estimate(*(100 * value for value in estimates[0]))
+            rows.append([name, text.estimate(success), text.estimate(estimates[1])])
+    what = f"edits of {record.settings['identities']} held-out animals"
+    return markdown_table(Table((what, "edit success %", "identity error"), rows))
+
+
+def _source(record: Record) -> str:
+    cores = record.hardware["cores"]
+    machine = f"{record.hardware['cpu']}, {cores} core{'s' * (cores > 1)}, load {record.hardware['load_average']:.1f}"
+    return f"`{record.path.name}`: {machine}; 95 % intervals in brackets."

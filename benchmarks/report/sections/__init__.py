@@ -1,0 +1,23 @@
+"""One module a kind of record: what a report says of it."""
+
+from collections.abc import Callable
+
+from benchmarks.report.book import Book
+from benchmarks.report.page import Section
+from benchmarks.report.records import Record
+from benchmarks.report.sections import batching, edit, fidelity, fit, floors, presets, rows, startup, suite, unet
+
+Maker = Callable[[Record, Book], Section]
+
+MAKERS: dict[str, Maker] = {
+    "edit": edit.section,
+    "rows": rows.section,
+    "batching": batching.section,
+    "startup": startup.section,
+    "unet": unet.section,
+    "fit": fit.section,
+    "presets": presets.section,
+    "fidelity": fidelity.section,
+    "floors": floors.section,
+    "suite": suite.section,
+}
