@@ -179,14 +179,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.nice(options.pop("nice"))
     # Ctrl-C is for the front, which ends its children in order.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with socket.socket(fileno=options.pop("fd")) as front, contextlib.suppress(ConnectionError):
-        _end_at_sigterm(front)
-        try:
-            hiper = HiPer.from_pretrained(**options)
-        except HiPerError as error:
-            send(front, WorkerFailed(message=str(error)))
-            sys.exit(error.exit_code)
-        Worker(front, hiper).run()
+    front = socket.socket(fileno=options.pop("fd"))
+    _end_at_sigterm(front)
+    try:
+        Worker(front, HiPer.from_pretrained(**options)).run()
+    except HiPerError as error:
+        send(front, WorkerFailed(message=str(error)))
+        sys.exit(error.exit_code)
+    except ConnectionError:
+        log.warning("the front is gone")
+    finally:
+        front.detach()  # it ends with the process, which takes a while to go
 
 
 def _end_at_sigterm(front: socket.socket) -> None:

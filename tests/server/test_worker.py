@@ -311,8 +311,10 @@ def test_a_model_that_cannot_be_loaded_is_told(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(os, "nice", nice.append)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     line = Line()
+    fd = line.theirs.detach()
     with pytest.raises(SystemExit) as ended:
-        main(["--fd", str(line.theirs.detach()), "--model", str(tmp_path)])
+        main(["--fd", str(fd), "--model", str(tmp_path)])
+    os.close(fd)
     assert ended.value.code == ModelError.exit_code
     [failed] = line.until(WorkerFailed)
     assert isinstance(failed, WorkerFailed) and "is no pipeline" in failed.message
