@@ -235,8 +235,9 @@ def _signals(services: Services, server: uvicorn.Server) -> Iterator[None]:
 def _listener(host: str, port: int) -> socket.socket:
     """A socket that has the address but does not listen yet, so that a long first start fails at once or not at all."""
     try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family)
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        # asyncio turns Nagle's algorithm off only for sockets that say they are TCP; with it an answer may take 40 ms.
+        listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
     except OSError as error:

@@ -1,6 +1,7 @@
 """Clients that go away while something is done for them."""
 
 import asyncio
+import socket
 from collections.abc import AsyncGenerator, Awaitable
 
 import pytest
@@ -9,6 +10,7 @@ from starlette.types import Message
 
 from engine.server import connection
 from engine.server.connection import EventStream, event, while_connected
+from engine.server.lifecycle import _listener
 
 
 class Client:
@@ -28,6 +30,12 @@ class Client:
 
 def run(test: Awaitable[None]) -> None:
     asyncio.run(asyncio.wait_for(test, 20))  # type: ignore[arg-type]
+
+
+def test_no_answer_is_held_back_by_nagle() -> None:
+    """asyncio looks at the protocol of the listening socket."""
+    with _listener("127.0.0.1", 0) as listener:
+        assert listener.proto == socket.IPPROTO_TCP
 
 
 def test_result_of_a_client_that_stays() -> None:
