@@ -43,7 +43,15 @@ async def render(request: Request, error: Exception) -> Response:
     told = api_error(error)
     if isinstance(error, HTTPException) and error.status_code in (404, 405):
         told.message = f"there is no {request.method} {request.url.path:.80}; /openapi.json lists what there is"
+    if isinstance(error, HTTPException) and error.status_code == 405:
+        told.headers["allow"] = _methods(request) or told.headers.get("allow", "")
     return error_response(told, request.url.path, request.state.request_id)
+
+
+def _methods(request: Request) -> str:
+    """All that a path takes; Starlette knows those of its first route only."""
+    path = getattr(request.scope.get("route"), "path", "")
+    return ", ".join(request.app.openapi()["paths"].get(path, ())).upper()
 
 
 def _from_http(error: HTTPException) -> ApiError:

@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import AsyncGenerator
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Request
 from starlette.requests import ClientDisconnect
@@ -16,7 +16,7 @@ from engine.server.image_answers import CompletedEvent, ImagesAnswer, OpenAiErro
 from engine.server.image_form import read_image_form
 from engine.server.image_job import ImageJob, Kind, answer, events
 from engine.server.image_requests import GenerationRequest, ImageOptions, check_options, form_schema, to_edits
-from engine.server.routes.shared import BEGINS
+from engine.server.routes.shared import BEGINS, OPENAI_PROBLEMS
 from engine.server.services import Services, ServicesDep
 
 _STREAM: Final = {
@@ -35,12 +35,6 @@ _STREAM: Final = {
         }
     },
 }
-_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
-    200: _STREAM,
-    "4XX": {"model": OpenAiError, "description": "What is wrong with the request; `code` names it for programs."},
-    "503": {"model": OpenAiError, "description": "Not now; `Retry-After` says when."},
-    "507": {"model": OpenAiError, "description": "The server's disk is full."},
-}
 _FORM: Final = {
     "requestBody": {
         "required": True,
@@ -48,7 +42,9 @@ _FORM: Final = {
     }
 }
 
-router = APIRouter(prefix="/v1/images", tags=["images"], responses=_RESPONSES, dependencies=BEGINS)
+router = APIRouter(
+    prefix="/v1/images", tags=["images"], responses=OPENAI_PROBLEMS | {200: _STREAM}, dependencies=BEGINS
+)
 
 CallerDep = Annotated[Caller, Depends(needs("edit"))]
 

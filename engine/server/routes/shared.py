@@ -6,6 +6,7 @@ from fastapi import Depends, Query
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from engine.server.admission import refuse_while_draining, require_room
+from engine.server.image_answers import OpenAiError
 
 Item = TypeVar("Item")
 
@@ -39,6 +40,10 @@ PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
     "4XX": {"description": "What is wrong with the request; `code` names it for programs.", **_PROBLEM},
     "503": {"description": "Not now; `Retry-After` says when.", **_PROBLEM},
     "507": {"description": "The server's disk is full.", **_PROBLEM},
+}
+
+OPENAI_PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
+    status: {"model": OpenAiError, "description": problem["description"]} for status, problem in PROBLEMS.items()
 }
 
 

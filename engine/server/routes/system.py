@@ -10,7 +10,7 @@ from engine.schedule import Solver
 from engine.server.auth import Caller, needs
 from engine.server.errors import ApiError
 from engine.server.readiness import failed_checks
-from engine.server.routes.shared import PROBLEMS
+from engine.server.routes.shared import OPENAI_PROBLEMS
 from engine.server.services import Services, ServicesDep
 
 router = APIRouter(tags=["system"])
@@ -134,14 +134,14 @@ async def info(services: ServicesDep) -> Info:
     )
 
 
-@router.get("/v1/models", responses=PROBLEMS)
+@router.get("/v1/models", responses=OPENAI_PROBLEMS)
 async def models(services: ServicesDep, caller: CallerDep) -> Models:
     """The model, and each of the caller's tails as a model of its own."""
     tails = await asyncio.to_thread(services.store.tails, caller.owner, limit=MAX_MODELS)
     return Models(data=[_base(services), *(_of_tail(tail.id, tail.created_at) for tail in tails)])
 
 
-@router.get("/v1/models/{model:path}", responses=PROBLEMS)
+@router.get("/v1/models/{model:path}", responses=OPENAI_PROBLEMS)
 async def model(model: str, services: ServicesDep, caller: CallerDep) -> Model:
     """One model."""
     if model in ("hiper", services.manifest.model_id):
