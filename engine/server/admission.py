@@ -14,7 +14,7 @@ def require_room(services: ServicesDep) -> None:
     require_free(services.settings.data_dir, services.settings.disk_floor_bytes)
 
 
-def refuse_while_draining(services: ServicesDep) -> None:
+async def refuse_while_draining(services: ServicesDep) -> None:
     """FastAPI dependency of routes that begin something.
 
     Raises:

@@ -1,7 +1,7 @@
 """Keys: who a request comes from, and whether it may do what it asks."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from starlette.datastructures import Headers
@@ -53,10 +53,10 @@ async def identify(services: Services, authorization: str | None) -> Caller | No
     return Caller(key.id, key)
 
 
-def needs(scope: Scope) -> Callable[[Request], Caller]:
+def needs(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
     """FastAPI dependency: the caller, whose key must have a scope."""
 
-    def check(request: Request) -> Caller:
+    async def check(request: Request) -> Caller:
         caller: Caller | None = request.scope.get("state", {}).get("caller")
         if caller is None:
             raise _unauthorized("no key was sent")
