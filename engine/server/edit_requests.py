@@ -5,19 +5,15 @@ import itertools
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
-from typing import Final, Literal, Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 from engine.server.edit_client import EngineDown
+from engine.server.edit_record import EditRecord, EditState, Happy, Told, ended
 from engine.server.errors import ApiError
-from engine.server.messages import EditAccepted, EditDone, EditEnded, EditStep, EndReason, StartEdit
+from engine.server.messages import EditDone, EditEnded, EditStep, StartEdit
 from engine.server.metrics import Metrics
-
-Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
-Happy = EditAccepted | EditStep | EditDone
-Told = Happy | EditEnded
 
 KEPT_S: Final = 3600.0
 KEPT: Final = 10_000
@@ -25,88 +21,12 @@ KEPT: Final = 10_000
 # The engine keeps the deadline; this is how long it may take to say so.
 _GRACE_S: Final = 1.0
 
-# How an edit without a picture is answered: status, code, seconds after which to try again, field to blame.
-_ANSWERS: Final[dict[EndReason, tuple[int, str, float | None, str | None]]] = {
-    "prompt": (422, "prompt_invalid", None, "prompt"),
-    "tail": (422, "tail_invalid", None, "tail"),
-    "value": (422, "validation_error", None, None),
-    "full": (503, "busy", 1.0, None),
-    "late": (503, "deadline_missed", 5.0, None),
-    "infinite": (422, "edit_infinite", None, None),
-    "cancelled": (503, "draining", 5.0, None),  # by a server that ends; whoever cancels by name never asks the engine
-    "engine": (503, "engine_unavailable", 2.0, None),
-}
-
 
 class Edits(Protocol):
     """What runs one edit; `engine.server.edit_client.EditClient` is one."""
 
     def edit(self, request: StartEdit) -> AsyncGenerator[Told, None]:
         """Run an edit; the last word is an EditDone or EditEnded, and closing the generator cancels the edit."""
-
-
-@dataclass
-class EditState:
-    """How far one edit is."""
-
-    seed: int
-    step: int = 0
-    steps: int = 0
-    previews: int = 0
-    status: Status = "queued"
-
-    def note(self, message: Told) -> None:
-        """Take down what the engine said."""
-        if isinstance(message, EditAccepted):
-            self.steps = message.steps
-        elif isinstance(message, EditStep):
-            self.step, self.steps, self.status = message.step, message.steps, "running"
-            self.previews += message.preview is not None
-        else:
-            self.status = "succeeded" if isinstance(message, EditDone) else "failed"
-
-
-@dataclass(eq=False)
-class EditRecord:
-    """A request and its edits; times are seconds since the epoch."""
-
-    id: str
-    owner: str
-    edits: list[EditState]
-    created_at: float = field(default_factory=time.time)
-    status: Status = "queued"
-    finished_at: float | None = None
-    error: Exception | None = None
-    inbox: asyncio.Queue[tuple[int, Happy | Exception]] = field(default_factory=asyncio.Queue)
-    tasks: list[asyncio.Task[None]] = field(default_factory=list)
-
-    def note(self, index: int, message: Told) -> None:
-        """Take down what the engine said of an edit, and pass it on."""
-        self.edits[index].note(message)
-        if isinstance(message, EditEnded):
-            self.end("failed", ended(message.reason, message.message))
-            return
-        self.inbox.put_nowait((index, message))
-        if isinstance(message, EditStep):
-            self.status = "running"
-        elif all(edit.status == "succeeded" for edit in self.edits):
-            self.end("succeeded")
-
-    def end(self, status: Status, error: Exception | None = None) -> None:
-        """Finish, unless it is finished, and cancel the edits that go on."""
-        if self.finished_at is not None:
-            return
-        self.status, self.error, self.finished_at = status, error, time.time()
-        for edit, task in zip(self.edits, self.tasks, strict=True):
-            if edit.status in ("queued", "running"):
-                edit.status = "cancelled"
-                task.cancel()
-        if error is not None:
-            self.inbox.put_nowait((0, error))
-
-    async def stopped(self) -> None:
-        """Wait until the engine was told of all that was cancelled."""
-        await asyncio.gather(*self.tasks, return_exceptions=True)
 
 
 class EditRequests:
@@ -223,12 +143,6 @@ class EditRequests:
                 self._metrics.edit_queue_seconds.observe(since_s)
             if message.preview is not None and not state.previews:
                 self._metrics.first_preview_seconds.observe(since_s)
-
-
-def ended(reason: EndReason, message: str) -> ApiError:
-    """The answer to a request whose edit ended without a picture."""
-    status, code, retry_after_s, param = _ANSWERS[reason]
-    return ApiError(status, code, message, param=param, retry_after_s=retry_after_s)
 
 
 async def _before(

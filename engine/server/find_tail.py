@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 from engine.server.caller import Caller
 from engine.server.errors import ApiError
-from engine.server.image_requests import ImageOptions, named_tail
+from engine.server.image_edits import named_tail
+from engine.server.image_requests import ImageOptions
 from engine.server.messages import EngineReady
 from engine.server.records import TailRow
 from engine.server.services import Services

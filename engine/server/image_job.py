@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 from engine.server.caller import Caller
 from engine.server.connection import event
-from engine.server.edit_requests import Happy
+from engine.server.edit_record import Happy
 from engine.server.encode_image import ImageFormat, encode_image, enlarge
 from engine.server.errors import ApiError, openai_error
 from engine.server.image_answers import (

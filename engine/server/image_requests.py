@@ -1,9 +1,8 @@
-"""What a request for pictures may say, and the edits that come of it; names are OpenAI's where it has one."""
+"""What a request for pictures may say, as JSON and as a form; names are OpenAI's where it has one."""
 
 import base64
 import binascii
 import json
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
@@ -13,14 +12,9 @@ from pydantic_core import CoreSchema, core_schema
 
 from engine.schedule import Solver
 from engine.server.encode_image import ImageFormat
-from engine.server.errors import ApiError
-from engine.server.messages import EngineReady, StartEdit
-from engine.server.settings import Settings
 from engine.tail_file import MAX_SIZE_BYTES
 
-_SEEDS: Final = 2**64
-# Few enough digits for a person to remember, and for a browser to count in.
-_RANDOM_SEEDS: Final = 2**32
+SEEDS: Final = 2**64
 
 
 @dataclass(frozen=True)
@@ -106,7 +100,7 @@ class ImageOptions(BaseModel):
     tail: Annotated[str, Field(min_length=1, max_length=64)] | None = Field(
         None, description="The id of a tail of yours; the same as a model `hiper:` and this id."
     )
-    seed: Annotated[int, Field(ge=0, lt=_SEEDS), _WHOLE] | None = Field(
+    seed: Annotated[int, Field(ge=0, lt=SEEDS), _WHOLE] | None = Field(
         None, description="Of the starting noise: the same request with the same seed gives the same picture."
     )
     num_inference_steps: Annotated[int, Field(ge=1, le=1000), _WHOLE] | None = Field(
@@ -214,71 +208,3 @@ def form_schema() -> dict[str, Any]:
         if field.get("default", "") is None:
             del schema["properties"][name]["default"]
     return schema
-
-
-def check_options(options: ImageOptions, ready: EngineReady, settings: Settings) -> None:
-    """Refuse what this server, of all that speak this interface, cannot do.
-
-    Raises:
-        ApiError: a field is beyond its limit, or contradicts another.
-    """
-    side = f"{ready.image_size}x{ready.image_size}"
-    if options.size not in ("auto", side):
-        raise _invalid("size", f"size is {options.size} but this model makes {side}; leave it out")
-    if options.n > settings.max_images_per_request:
-        limit = settings.max_images_per_request
-        raise _invalid("n", f"n is {options.n} but one request may ask for {limit}; send several")
-    if (options.num_inference_steps or 0) > settings.max_steps:
-        found = f"num_inference_steps is {options.num_inference_steps}"
-        raise _invalid("num_inference_steps", f"{found} but this server takes at most {settings.max_steps}")
-    if options.output_format == "png" and options.output_compression not in (None, 100):
-        raise _invalid("output_compression", "output_compression is not for png; set output_format, or leave it out")
-    if options.partial_images and not options.stream:
-        raise _invalid("partial_images", "partial_images need stream=true; set it, or leave them out")
-
-
-def named_tail(options: ImageOptions, ready: EngineReady, has_file: bool) -> str | None:
-    """The id of the tail that a request names, in whichever of the ways.
-
-    Raises:
-        ApiError: there is no such model, or a tail was named twice.
-    """
-    model = options.model
-    if model is not None and model not in ("hiper", ready.model_id) and not model.startswith("hiper:"):
-        raise ApiError(
-            404,
-            "model_not_found",
-            f"model {model} is not served here; use {ready.model_id}, or hiper: and the id of a tail",
-            param="model",
-        )
-    by_model = model.removeprefix("hiper:") if model is not None and model.startswith("hiper:") else None
-    if (options.tail is not None) + (by_model is not None) + has_file > 1:
-        raise _invalid("tail", "the tail is named more than once; use one of model, tail and tail_file")
-    return options.tail if by_model is None else by_model
-
-
-def to_edits(options: ImageOptions, tail: bytes | None, owner: str, timeout_s: float) -> list[StartEdit]:
-    """The edits that a request asks for, one a picture; their ids are left to the registry."""
-    seed = secrets.randbelow(_RANDOM_SEEDS) if options.seed is None else options.seed
-    return [
-        StartEdit(
-            id="",
-            user=owner,
-            timeout_s=timeout_s,
-            target_prompt=options.prompt,
-            tail=tail,
-            seed=(seed + index) % _SEEDS,
-            negative_prompt=options.negative_prompt,
-            tail_strength=options.tail_strength,
-            guidance_scale=options.guidance_scale,
-            guidance_interval=options.guidance_interval,
-            num_inference_steps=options.num_inference_steps,
-            solver=options.solver,
-            previews=options.partial_images,
-        )
-        for index in range(options.n)
-    ]
-
-
-def _invalid(param: str, message: str) -> ApiError:
-    return ApiError(422, "validation_error", message, param=param)

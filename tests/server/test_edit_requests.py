@@ -8,7 +8,8 @@ import pytest
 
 from engine.server import edit_requests
 from engine.server.edit_client import EngineDown
-from engine.server.edit_requests import EditRecord, EditRequests, Told
+from engine.server.edit_record import EditRecord, Told
+from engine.server.edit_requests import EditRequests
 from engine.server.errors import ApiError
 from engine.server.messages import EditAccepted, EditDone, EditEnded, EditStep, EndReason, Pixels, StartEdit
 from engine.server.metrics import Metrics

@@ -9,15 +9,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from engine.server.errors import ApiError
-from engine.server.image_requests import (
-    JSON_FIELDS,
-    EditOptions,
-    GenerationRequest,
-    check_options,
-    from_form,
-    named_tail,
-    to_edits,
-)
+from engine.server.image_edits import check_options, named_tail, to_edits
+from engine.server.image_requests import JSON_FIELDS, EditOptions, GenerationRequest, from_form
 from engine.server.messages import EngineReady, ResolvedDefaults
 from engine.server.settings import Settings
 

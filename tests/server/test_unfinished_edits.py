@@ -12,7 +12,8 @@ import pytest
 from anyio.from_thread import BlockingPortal
 
 from engine.server.edit_client import EditClient
-from engine.server.edit_requests import EditRequests, Told
+from engine.server.edit_record import Told
+from engine.server.edit_requests import EditRequests
 from engine.server.messages import EditAccepted, EditEnded, EditStep, Pixels, StartEdit
 from engine.server.services import Services
 from tests.server.conftest import wait_until

@@ -13,9 +13,10 @@ from engine.server.connection import EventStream, while_connected
 from engine.server.errors import ApiError
 from engine.server.find_tail import Files, find_tail
 from engine.server.image_answers import CompletedEvent, ImagesAnswer, OpenAiError, PartialImageEvent
+from engine.server.image_edits import check_options, to_edits
 from engine.server.image_form import read_image_form
 from engine.server.image_job import ImageJob, Kind, answer, events
-from engine.server.image_requests import GenerationRequest, ImageOptions, check_options, form_schema, to_edits
+from engine.server.image_requests import GenerationRequest, ImageOptions, form_schema
 from engine.server.routes.shared import BEGINS, OPENAI_PROBLEMS
 from engine.server.services import Services, ServicesDep
 

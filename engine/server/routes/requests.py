@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Path
 from pydantic import BaseModel, Field
 
 from engine.server.auth import Caller, needs
-from engine.server.edit_requests import EditRecord, Status
+from engine.server.edit_record import EditRecord, Status
 from engine.server.errors import ApiError
 from engine.server.routes.shared import PROBLEMS
 from engine.server.services import ServicesDep
