@@ -106,6 +106,40 @@ def compare(
     raise typer.Exit(bool(failed) or any(change.verdict in ("worse", "gone") for change in changes))
 
 
+@app.command()
+@reporting
+def fidelity(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The dataset, as its authors lay it out.")],
+    dataset: Annotated[Literal["tedbench", "editeval", "dreambench"], typer.Option(help="Whose layout it has.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Gets pictures, tails and the record.")],
+    model: Annotated[
+        str, typer.Option(help="Hub id or folder that edits what is missing; none judges what is there.")
+    ] = "",
+    seeds: Annotated[int, typer.Option(min=1, help="Pictures per wish.")] = 1,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="clip_t, clip_i, dinov2 or lpips; may be repeated. [default: all]")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first subjects.")] = None,
+    source_prompt: Annotated[str, typer.Option(help="Where the dataset has none, as TEdBench.")] = "",
+    clip: Annotated[str, typer.Option(help="Hub id or folder.")] = "openai/clip-vit-large-patch14",
+    dinov2: Annotated[str, typer.Option(help="Hub id or folder.")] = "facebook/dinov2-base",
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+) -> None:
+    """Edit a published dataset with real weights, and judge the edits by CLIP, DINOv2 and LPIPS.
+
+    Menagerie has a benchmark of its own, which knows the truth: python -m benchmarks.fidelity.
+    """
+    from benchmarks.images.metrics import METRICS, Judge
+    from benchmarks.images.run import Run
+    from benchmarks.images.run import run as run_images
+
+    try:
+        asked = Run(dataset, folder, output, model, seeds, tuple(metric or METRICS), limit, source_prompt)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    typer.echo(run_images(asked, Judge(clip, dinov2, device), say))
+
+
 def main() -> None:
     """Entry point."""
     app()

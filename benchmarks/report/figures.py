@@ -52,7 +52,7 @@ class Figure:
 
 def figures_of(record: Record) -> dict[str, Figure]:
     """All figures of a record by name."""
-    finders = {"fidelity": _fidelity, "fidelity-gate": _shares, "presets": _presets, "edit": _edit}
+    finders = {"fidelity": _fidelity, "fidelity-gate": _shares, "presets": _presets, "edit": _edit, "images": _images}
     found = finders.get(record.kind, _walk)(record.results)
     return {figure.name: figure for figure in found}
 
@@ -113,3 +113,8 @@ def _shares(results: Mapping[str, Any], path: str = "") -> Iterator[Figure]:
             yield from _shares(value, f"{path}{name} / ")
         else:
             yield Figure(f"{path}{name}", "", False, (float(value),))
+
+
+def _images(results: Mapping[str, Any]) -> Iterator[Figure]:
+    for metric, found in results.items():
+        yield Figure(metric, "", metric == "lpips", tuple(found["by_subject"]))

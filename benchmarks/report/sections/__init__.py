@@ -5,7 +5,19 @@ from collections.abc import Callable
 from benchmarks.report.book import Book
 from benchmarks.report.page import Section
 from benchmarks.report.records import Record
-from benchmarks.report.sections import batching, edit, fidelity, fit, floors, presets, rows, startup, suite, unet
+from benchmarks.report.sections import (
+    batching,
+    edit,
+    fidelity,
+    fit,
+    floors,
+    images,
+    presets,
+    rows,
+    startup,
+    suite,
+    unet,
+)
 
 Maker = Callable[[Record, Book], Section]
 
@@ -18,6 +30,7 @@ MAKERS: dict[str, Maker] = {
     "fit": fit.section,
     "presets": presets.section,
     "fidelity": fidelity.section,
+    "images": images.section,
     "floors": floors.section,
     "suite": suite.section,
 }

@@ -1,0 +1,1 @@
+"""Published collections of edits, for users with real weights: read, edit, score."""
