@@ -116,7 +116,7 @@ export function tailPath(id) {
 /** @param {string} path */
 async function everyPage(path) {
   const found = [];
-  for (let after = ""; ; ) {
+  for (let after = ""; ;) {
     const page = await requestJson(`${path}?limit=100${after && `&after=${encodeURIComponent(after)}`}`);
     found.push(...page.data);
     if (!page.has_more || page.data.length === 0) return found;

@@ -5,10 +5,24 @@ import { element } from "./dom.js";
 export class Compare {
   #before = element("img", { alt: "", class: "before", draggable: "false" });
   #after = element("img", { alt: "", class: "after", draggable: "false" });
-  #range = element("input", { type: "range", min: 0, max: 100, value: 0, "aria-label": "How much of the original is shown" });
+  #range = element("input", {
+    type: "range",
+    min: 0,
+    max: 100,
+    value: 0,
+    "aria-label": "How much of the original is shown",
+  });
   #labels = [element("span", { class: "corner left" }), element("span", { class: "corner right" }, "edit")];
 
-  element = element("div", { class: "compare" }, this.#after, this.#before, ...this.#labels, this.#range, element("span", { class: "handle", "aria-hidden": "true" }));
+  element = element(
+    "div",
+    { class: "compare" },
+    this.#after,
+    this.#before,
+    ...this.#labels,
+    this.#range,
+    element("span", { class: "handle", "aria-hidden": "true" }),
+  );
 
   constructor() {
     this.#range.addEventListener("input", () => this.#split());

@@ -31,7 +31,11 @@ export async function* streamEdits(settings, count, requestId, signal) {
     missing -= 1;
     if (missing === 0) return;
   }
-  throw new Problem({ code: "offline", detail: "The connection ended before the picture was there.", request_id: requestId });
+  throw new Problem({
+    code: "offline",
+    detail: "The connection ended before the picture was there.",
+    request_id: requestId,
+  });
 }
 
 /**
@@ -50,7 +54,13 @@ function body({ tail, ...settings }, count) {
  */
 function part(event, done) {
   const progress = done ? 1 : event.step / event.steps;
-  return { index: event.image_index, picture: decode(event.b64_json), done, progress, totalMs: event.timings?.total_ms ?? null };
+  return {
+    index: event.image_index,
+    picture: decode(event.b64_json),
+    done,
+    progress,
+    totalMs: event.timings?.total_ms ?? null,
+  };
 }
 
 /** @param {string} base64 */

@@ -65,7 +65,10 @@ export class FitFollower {
 
   async #listen() {
     const headers = /** @type {Record<string, string>} */ (this.#last ? { "Last-Event-ID": this.#last } : {});
-    const response = await request(`/v1/fits/${encodeURIComponent(this.id)}/events`, { signal: this.#abort.signal, headers });
+    const response = await request(`/v1/fits/${encodeURIComponent(this.id)}/events`, {
+      signal: this.#abort.signal,
+      headers,
+    });
     for await (const event of readEvents(response)) {
       this.#last = event.id || this.#last;
       if (event.event !== "progress") this.#lookSoon();
@@ -96,7 +99,12 @@ export function addProgress(fit, data) {
   losses.forEach((loss, index) => {
     if (before + index + 1 > fit.step) fit.losses.push([before + index + 1, loss]);
   });
-  Object.assign(fit, { status: "running", step: data.step, steps: data.steps ?? fit.steps, eta_s: data.eta_s ?? fit.eta_s });
+  Object.assign(fit, {
+    status: "running",
+    step: data.step,
+    steps: data.steps ?? fit.steps,
+    eta_s: data.eta_s ?? fit.eta_s,
+  });
   fit.loss = losses.at(-1) ?? data.loss ?? fit.loss;
   return true;
 }

@@ -24,7 +24,8 @@ export function fitView(library, id) {
   const { root, part } = fromTemplate("fit");
   const curve = new LossCurve(part("fit-curve", HTMLElement));
   const problem = part("fit-problem", HTMLElement);
-  const onTrouble = (/** @type {Problem | null} */ trouble) => (trouble ? showProblem(problem, trouble, null) : clearProblem(problem));
+  const onTrouble = (/** @type {Problem | null} */ trouble) =>
+    trouble ? showProblem(problem, trouble, null) : clearProblem(problem);
   const onFit = (/** @type {Fit} */ fit) => {
     showFit(part, fit);
     curve.show(fit.losses, fit.steps);
@@ -40,7 +41,9 @@ export function fitView(library, id) {
   };
   document.addEventListener("visibilitychange", onVisibility);
   part("fit-remove", HTMLButtonElement).addEventListener("click", () => remove(library, id, problem));
-  part("fit-cancel", HTMLButtonElement).addEventListener("click", () => cancel(id, part("fit-title", HTMLElement).textContent ?? "", problem));
+  part("fit-cancel", HTMLButtonElement).addEventListener("click", () =>
+    cancel(id, part("fit-title", HTMLElement).textContent ?? "", problem),
+  );
   follower.follow();
   return {
     element: root,
@@ -78,12 +81,16 @@ function showFit(part, fit) {
  * @returns {{state: string, eta: string}}
  */
 function lines(fit) {
-  if (fit.status === "queued") return { state: fit.queue_position === null ? "queued" : queuePlace(fit.queue_position), eta: "" };
+  if (fit.status === "queued")
+    return { state: fit.queue_position === null ? "queued" : queuePlace(fit.queue_position), eta: "" };
   if (fit.status === "cancelled") return { state: "cancelled", eta: "" };
   if (fit.status === "failed") return { state: `stopped at step ${fit.step}`, eta: "" };
   if (fit.status === "succeeded") return { state: "learned", eta: "" };
   if (!fit.step) return { state: "getting ready", eta: "" };
-  return { state: `step ${fit.step} of at most ${fit.steps}`, eta: fit.eta_s === null ? "" : `at most ${duration(fit.eta_s)} left` };
+  return {
+    state: `step ${fit.step} of at most ${fit.steps}`,
+    eta: fit.eta_s === null ? "" : `at most ${duration(fit.eta_s)} left`,
+  };
 }
 
 /**
@@ -165,7 +172,12 @@ async function remove(library, id, place) {
  * @param {HTMLElement} place
  */
 async function cancel(id, title, place) {
-  const sure = await confirm({ title: `Cancel this fit?`, text: `${title}: what it has learned so far is given up.`, yes: "Cancel the fit", danger: true });
+  const sure = await confirm({
+    title: `Cancel this fit?`,
+    text: `${title}: what it has learned so far is given up.`,
+    yes: "Cancel the fit",
+    danger: true,
+  });
   if (!sure) return;
   try {
     await cancelFit(id);

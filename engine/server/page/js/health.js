@@ -20,7 +20,8 @@ export function startHealth(library) {
 
 /** @param {Library} library */
 function health({ problem, info }) {
-  if (problem) return { state: "down", text: problem.code === "offline" ? "no connection" : problem.title.toLowerCase() };
+  if (problem)
+    return { state: "down", text: problem.code === "offline" ? "no connection" : problem.title.toLowerCase() };
   if (!info?.engine) return { state: "starting", text: "the engine is starting" };
   return { state: "well", text: [info.model, `${info.image_size} px`, info.runtime].filter(Boolean).join(" · ") };
 }

@@ -25,7 +25,10 @@ export function runsOf(tail) {
  * @param {(run: Run, index: number) => void} onChoose
  */
 export function showHistory(section, row, tail, current, onChoose) {
-  const pictures = runsOf(tail).filter((run) => run !== current).flatMap((run) => run.tiles.map((tile, index) => ({ run, tile, index }))).filter(({ tile }) => tile.picture);
+  const pictures = runsOf(tail)
+    .filter((run) => run !== current)
+    .flatMap((run) => run.tiles.map((tile, index) => ({ run, tile, index })))
+    .filter(({ tile }) => tile.picture);
   section.hidden = pictures.length === 0;
   const key = pictures.map(({ tile }) => tile.url).join(" ");
   if (row.dataset.key === key) return;
@@ -33,7 +36,11 @@ export function showHistory(section, row, tail, current, onChoose) {
   row.replaceChildren(
     ...pictures.map(({ run, tile, index }) => {
       const words = `${run.settings.prompt}, seed ${tile.seed}`;
-      const button = element("button", { type: "button", "aria-label": words, title: words }, element("img", { src: tile.url, alt: "" }));
+      const button = element(
+        "button",
+        { type: "button", "aria-label": words, title: words },
+        element("img", { src: tile.url, alt: "" }),
+      );
       button.addEventListener("click", () => onChoose(run, index));
       return element("li", {}, button);
     }),

@@ -56,7 +56,11 @@ export class Library extends EventTarget {
   async #look() {
     clearTimeout(this.#timer);
     try {
-      [this.info, this.tails, this.fits] = await Promise.all([readInfo(), ifAllowed(listTails()), ifAllowed(listFits())]);
+      [this.info, this.tails, this.fits] = await Promise.all([
+        readInfo(),
+        ifAllowed(listTails()),
+        ifAllowed(listFits()),
+      ]);
       this.problem = null;
       this.loaded = true;
     } catch (error) {

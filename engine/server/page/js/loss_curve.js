@@ -38,7 +38,10 @@ export class LossCurve {
     const width = this.#place.clientWidth;
     if (width === 0) return;
     const losses = this.#losses;
-    if (losses.length < 2) return this.#place.replaceChildren(element("p", { class: "fine waiting" }, "The curve begins with the first steps."));
+    if (losses.length < 2)
+      return this.#place.replaceChildren(
+        element("p", { class: "fine waiting" }, "The curve begins with the first steps."),
+      );
     const mean = runningMean(losses);
     const last = /** @type {[number, number]} */ (mean.at(-1));
     const highest = Math.max(...losses.map(([, loss]) => loss));
@@ -48,9 +51,13 @@ export class LossCurve {
     const y = scale(top, HEIGHT - MARGIN.bottom, MARGIN.top);
     const label = `Loss curve: ${losses.length} values, now about ${last[1].toFixed(3)} at step ${last[0]}`;
     this.#place.replaceChildren(
-      svg("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, width, height: HEIGHT, role: "img", "aria-label": label },
+      svg(
+        "svg",
+        { viewBox: `0 0 ${width} ${HEIGHT}`, width, height: HEIGHT, role: "img", "aria-label": label },
         ...ticks(top, 4).flatMap((value) => yTick(value, y(value), width)),
-        ...ticks(Math.max(this.#steps, last[0]), width < 420 ? 3 : 6).map((value) => text(x(value), HEIGHT - 8, "middle", String(value))),
+        ...ticks(Math.max(this.#steps, last[0]), width < 420 ? 3 : 6).map((value) =>
+          text(x(value), HEIGHT - 8, "middle", String(value)),
+        ),
         text(MARGIN.left - 12, HEIGHT - 8, "end", "step"),
         svg("path", { class: "loss-raw", d: path(losses, x, y) }),
         svg("path", { class: "loss-mean", d: path(mean, x, y) }),
@@ -131,5 +138,7 @@ function text(x, y, anchor, words) {
  * @param {(loss: number) => number} y
  */
 function path(points, x, y) {
-  return points.map(([step, loss], index) => `${index ? "L" : "M"}${x(step).toFixed(1)} ${y(loss).toFixed(1)}`).join("");
+  return points
+    .map(([step, loss], index) => `${index ? "L" : "M"}${x(step).toFixed(1)} ${y(loss).toFixed(1)}`)
+    .join("");
 }

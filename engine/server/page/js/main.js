@@ -22,7 +22,11 @@ let shown = "";
 /** @returns {string} the address and whether there is something there. */
 function wanted() {
   const { view, id } = currentRoute();
-  const state = !library.loaded ? (library.problem?.code ?? "waiting") : view === "subject" && !library.tail(id) ? "gone" : "there";
+  const state = !library.loaded
+    ? (library.problem?.code ?? "waiting")
+    : view === "subject" && !library.tail(id)
+      ? "gone"
+      : "there";
   return `${view} ${id} ${state}`;
 }
 

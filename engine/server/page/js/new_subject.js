@@ -3,6 +3,7 @@
 import { submitFit } from "./api.js";
 import { element, fromTemplate } from "./dom.js";
 import { EXAMPLES } from "./examples.js";
+import { Picker } from "./picker.js";
 import { clearProblem, showProblem } from "./problem.js";
 import { go } from "./route.js";
 import { size } from "./words.js";
@@ -19,7 +20,8 @@ export function newSubject(library) {
   const form = /** @type {HTMLFormElement} */ (root);
   const problem = part("new-problem", HTMLElement);
   const picker = new Picker(part);
-  const onPaste = (/** @type {ClipboardEvent} */ event) => picker.takeFrom(event.clipboardData) && event.preventDefault();
+  const onPaste = (/** @type {ClipboardEvent} */ event) =>
+    picker.takeFrom(event.clipboardData) && event.preventDefault();
   document.addEventListener("paste", onPaste);
   showExamples(part("example-row", HTMLElement), form, picker);
   const showInfo = () => adapt(part, library);
@@ -39,54 +41,6 @@ export function newSubject(library) {
   };
 }
 
-/** The picture that was chosen, and the place where it is shown and dropped. */
-class Picker {
-  /** @type {File | null} */
-  file = null;
-  #part;
-  #url = "";
-
-  /** @param {ReturnType<typeof import("./dom.js").finder>} part */
-  constructor(part) {
-    this.#part = part;
-    const drop = part("drop", HTMLElement);
-    const input = part("file", HTMLInputElement);
-    part("choose", HTMLButtonElement).addEventListener("click", () => input.click());
-    part("chosen", HTMLImageElement).addEventListener("click", () => input.click());
-    input.addEventListener("change", () => input.files?.[0] && this.take(input.files[0]));
-    drop.addEventListener("dragover", (event) => (event.preventDefault(), drop.classList.add("over")));
-    drop.addEventListener("dragleave", () => drop.classList.remove("over"));
-    drop.addEventListener("drop", (event) => {
-      event.preventDefault();
-      drop.classList.remove("over");
-      this.takeFrom(event.dataTransfer);
-    });
-  }
-
-  /** @param {DataTransfer | null} transfer */
-  takeFrom(transfer) {
-    const file = [...(transfer?.files ?? [])].find(({ type }) => type.startsWith("image/"));
-    if (file) this.take(file);
-    return file !== undefined;
-  }
-
-  /** @param {File} file */
-  take(file) {
-    this.file = file;
-    URL.revokeObjectURL(this.#url);
-    this.#url = URL.createObjectURL(file);
-    const chosen = this.#part("chosen", HTMLImageElement);
-    chosen.src = this.#url;
-    chosen.hidden = false;
-    this.#part("drop", HTMLElement).classList.add("filled");
-    this.#part("choose", HTMLButtonElement).textContent = "Choose another file";
-  }
-
-  close() {
-    URL.revokeObjectURL(this.#url);
-  }
-}
-
 /**
  * @param {HTMLElement} row
  * @param {HTMLFormElement} form
@@ -94,7 +48,12 @@ class Picker {
  */
 function showExamples(row, form, picker) {
   for (const { file, name, prompt } of EXAMPLES) {
-    const button = element("button", { type: "button", class: "example" }, element("img", { src: file, alt: "", width: 96, height: 96 }), element("span", {}, name));
+    const button = element(
+      "button",
+      { type: "button", class: "example" },
+      element("img", { src: file, alt: "", width: 96, height: 96 }),
+      element("span", {}, name),
+    );
     button.setAttribute("aria-label", `Try ${name}, ${prompt}`);
     button.addEventListener("click", async () => {
       const picture = await (await fetch(file)).blob();
@@ -153,8 +112,13 @@ function whatIsMissing(form, picker, maxBytes) {
   const prompt = field(form, "prompt");
   if (!picker.file) return { words: "There is no picture yet; drop one, paste one, or choose one.", target: chooser };
   // Answered here, since a server that stops reading in the middle looks like one that is gone.
-  if (picker.file.size > maxBytes) return { words: `The picture has ${size(picker.file.size)}; this server takes at most ${size(maxBytes)}.`, target: chooser };
-  if (!prompt.value.trim()) return { words: "Say in a few words what the picture shows, such as “a standing dog”.", target: prompt };
+  if (picker.file.size > maxBytes)
+    return {
+      words: `The picture has ${size(picker.file.size)}; this server takes at most ${size(maxBytes)}.`,
+      target: chooser,
+    };
+  if (!prompt.value.trim())
+    return { words: "Say in a few words what the picture shows, such as “a standing dog”.", target: prompt };
   return null;
 }
 

@@ -33,7 +33,7 @@ export class Problem extends Error {
    * @param {number} [retryAfter] seconds after which trying again makes sense.
    */
   constructor(failure, retryAfter) {
-    super(failure.detail || failure.message || failure.title || "It is not known why.");
+    super(failure.detail || failure.message || failure.title || `The server answered ${failure.status}.`);
     this.code = failure.code || "";
     this.status = failure.status || 0;
     this.requestId = failure.request_id || "";
@@ -48,7 +48,11 @@ export class Problem extends Error {
   static from(error) {
     if (error instanceof Problem) return error;
     // fetch and a stream that breaks off tell no more than this.
-    if (error instanceof TypeError) return new Problem({ code: "offline", detail: "It may be starting again; nothing that it has accepted is lost." });
+    if (error instanceof TypeError)
+      return new Problem({
+        code: "offline",
+        detail: "It may be starting again; nothing that it has accepted is lost.",
+      });
     return new Problem({ detail: error instanceof Error ? error.message : String(error) });
   }
 
@@ -62,7 +66,7 @@ export class Problem extends Error {
     const failure = body.error ?? body;
     const retryAfter = Number(response.headers.get("retry-after")) || undefined;
     const request_id = response.headers.get("x-request-id") ?? "";
-    return new Problem({ detail: `The server answered ${response.status}.`, request_id, ...failure, status: response.status }, retryAfter);
+    return new Problem({ request_id, ...failure, status: response.status }, retryAfter);
   }
 }
 

@@ -7,7 +7,7 @@ import { dress } from "./icons.js";
 /** @typedef {import("./types.js").Info} Info */
 /** @typedef {import("./types.js").Tail} Tail */
 /** @typedef {ReturnType<typeof import("./dom.js").finder>} Part */
-/** @typedef {Pick<EditSettings, "tail_strength" | "guidance_scale" | "num_inference_steps" | "negative_prompt" | "solver">} Knobs */
+/** @typedef {Omit<EditSettings, "prompt" | "tail" | "seed">} Knobs */
 
 const MAX_SEED = 2 ** 32 - 1;
 const ROLLED_BELOW = 100_000;
@@ -30,7 +30,9 @@ export class SettingsPanel {
     const tail_strength = tail.tail_strength ?? info.defaults.tail_strength;
     this.#usual = { ...info.defaults, tail_strength, negative_prompt: "", solver: info.solvers[0] };
     this.#input("steps").max = String(info.limits.max_steps);
-    part("solver", HTMLSelectElement).replaceChildren(...info.solvers.map((value) => element("option", { value }, SOLVERS[value] ?? value)));
+    part("solver", HTMLSelectElement).replaceChildren(
+      ...info.solvers.map((value) => element("option", { value }, SOLVERS[value] ?? value)),
+    );
     this.showKnobs({ ...this.#usual, ...chosen.knobs, tail_strength });
     this.#showSeed();
     this.#listen();
@@ -104,7 +106,8 @@ export class SettingsPanel {
   }
 
   #showValues() {
-    for (const output of this.#part("settings", HTMLElement).querySelectorAll("output")) output.value = this.#input(output.htmlFor.value).value;
+    for (const output of this.#part("settings", HTMLElement).querySelectorAll("output"))
+      output.value = this.#input(output.htmlFor.value).value;
   }
 
   /** @returns {NodeListOf<HTMLInputElement>} */

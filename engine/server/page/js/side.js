@@ -9,7 +9,11 @@ import { currentRoute, go, routeTo } from "./route.js";
 import { tellProblem } from "./tell.js";
 
 /** @typedef {import("./library.js").Library} Library */
-/** @typedef {{view: "new" | "fit" | "subject", id: string, name: string, line: string, picture: string | null, share: number | null}} Entry */
+/**
+ * @typedef {{
+ *   view: "fit" | "subject", id: string, name: string, line: string, picture: string | null, share: number | null,
+ * }} Entry
+ */
 
 /** @param {Library} library */
 export function startSide(library) {
@@ -30,7 +34,13 @@ export function startSide(library) {
 function entries(library) {
   const fits = library.unfinishedFits.map((fit) => {
     const share = isOver(fit) ? null : fit.status === "running" && fit.steps ? fit.step / fit.steps : 0;
-    const lines = { queued: "waiting", running: `learning, ${Math.round((share ?? 0) * 100)} %`, failed: "failed", cancelled: "cancelled", succeeded: "" };
+    const lines = {
+      queued: "waiting",
+      running: `learning, ${Math.round((share ?? 0) * 100)} %`,
+      failed: "failed",
+      cancelled: "cancelled",
+      succeeded: "",
+    };
     const line = lines[fit.status];
     return { view: /** @type {const} */ ("fit"), id: fit.id, name: fit.name, line, picture: fit.image, share };
   });
@@ -48,14 +58,28 @@ function entries(library) {
  */
 function showEntries(list, shown) {
   const route = currentRoute();
-  const known = new Map([...list.children].map((item) => [/** @type {HTMLElement} */ (item).dataset.id, /** @type {HTMLLIElement} */ (item)]));
-  const items = shown.map((entry) => fill(known.get(entry.id) ?? emptyItem(entry.id), entry, route.view === entry.view && route.id === entry.id));
-  if (items.some((item, index) => item !== list.children[index]) || items.length !== list.children.length) list.replaceChildren(...items);
+  const known = new Map(
+    [...list.children].map((item) => [
+      /** @type {HTMLElement} */ (item).dataset.id,
+      /** @type {HTMLLIElement} */ (item),
+    ]),
+  );
+  const items = shown.map((entry) =>
+    fill(known.get(entry.id) ?? emptyItem(entry.id), entry, route.view === entry.view && route.id === entry.id),
+  );
+  if (items.some((item, index) => item !== list.children[index]) || items.length !== list.children.length)
+    list.replaceChildren(...items);
 }
 
 /** @param {string} id */
 function emptyItem(id) {
-  const link = element("a", {}, element("span", { class: "thumb" }), element("span", { class: "name" }), element("span", { class: "line" }));
+  const link = element(
+    "a",
+    {},
+    element("span", { class: "thumb" }),
+    element("span", { class: "name" }),
+    element("span", { class: "line" }),
+  );
   return element("li", { "data-id": id }, link);
 }
 

@@ -42,7 +42,11 @@ export class Stage {
     this.fit = fit;
     this.#placeholder.dataset.fit = fit;
     this.#empty.textContent = tail.image ? "This is all it has seen. Wish for something." : "Wish for something.";
-    if (tail.image) pictureUrl(tail.image).then((url) => this.#showOriginal(url), () => {});
+    if (tail.image)
+      pictureUrl(tail.image).then(
+        (url) => this.#showOriginal(url),
+        () => {},
+      );
     this.show(null);
   }
 
@@ -92,7 +96,12 @@ export class Stage {
     const { settings } = run;
     const facts = [`seed ${tile.seed}`, `${settings.num_inference_steps} steps`, `strength ${settings.tail_strength}`];
     if (tile.totalMs !== null) facts.push(duration(tile.totalMs / 1000));
-    const words = element("p", { class: "made" }, element("q", {}, settings.prompt), element("span", { class: "fine" }, facts.join(" · ")));
+    const words = element(
+      "p",
+      { class: "made" },
+      element("q", {}, settings.prompt),
+      element("span", { class: "fine" }, facts.join(" · ")),
+    );
     const key = `${tile.seed} ${tile.state} ${this.#showsAlone(tile)} ${tile.url}`;
     if (this.#caption.dataset.key === key && this.#caption.childElementCount) return;
     this.#caption.dataset.key = key;
@@ -105,7 +114,12 @@ export class Stage {
    */
   #buttons(run, tile) {
     const save = element("button", { type: "button" }, icon("download"), "Save picture");
-    save.addEventListener("click", () => tile.picture && saveAs(tile.picture, `${fileName(`${this.#tail.name} ${run.settings.prompt} ${tile.seed}`)}.png`));
+    save.addEventListener(
+      "click",
+      () =>
+        tile.picture &&
+        saveAs(tile.picture, `${fileName(`${this.#tail.name} ${run.settings.prompt} ${tile.seed}`)}.png`),
+    );
     const keep = element("button", { type: "button", class: "quiet" }, "Keep this seed");
     keep.addEventListener("click", () => this.#wishes.keepSeed(tile.seed));
     const other = this.#showsAlone(tile) ? "original" : "alone";

@@ -37,7 +37,10 @@ class Studio {
     this.#part = part;
     this.#tail = tail;
     this.#settings = new SettingsPanel(part, info, tail);
-    const wishes = { keepSeed: (/** @type {number} */ seed) => this.#settings.keepSeed(seed), onProblem: (/** @type {unknown} */ error) => this.#showProblem(error) };
+    const wishes = {
+      keepSeed: (/** @type {number} */ seed) => this.#settings.keepSeed(seed),
+      onProblem: (/** @type {unknown} */ error) => this.#showProblem(error),
+    };
     this.#stage = new Stage(part("stage", HTMLElement), part("caption", HTMLElement), tail, crop, wishes);
     this.#showChips();
     part("wish", HTMLFormElement).addEventListener("submit", (event) => (event.preventDefault(), this.make()));
@@ -81,7 +84,13 @@ class Studio {
     this.#showButtons(running);
     if (run?.problem && !running) this.#showProblem(run.problem);
     else clearProblem(this.#part("edit-problem", HTMLElement));
-    showHistory(this.#part("history", HTMLElement), this.#part("history-row", HTMLElement), this.#tail.id, run, (chosen, index) => this.#choose(chosen, index));
+    showHistory(
+      this.#part("history", HTMLElement),
+      this.#part("history-row", HTMLElement),
+      this.#tail.id,
+      run,
+      (chosen, index) => this.#choose(chosen, index),
+    );
   }
 
   /** @param {boolean} running */

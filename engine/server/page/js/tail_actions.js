@@ -21,7 +21,11 @@ import { fileName, size } from "./words.js";
  */
 export function startTailActions(part, library, tail) {
   const actions = { "tail-download": download, "tail-rename": rename, "tail-delete": remove };
-  const icons = /** @type {const} */ ({ "tail-download": "download", "tail-rename": "rename", "tail-delete": "delete" });
+  const icons = /** @type {const} */ ({
+    "tail-download": "download",
+    "tail-rename": "rename",
+    "tail-delete": "delete",
+  });
   for (const [id, act] of Object.entries(actions)) {
     const button = part(id, HTMLButtonElement);
     dress(button, icons[/** @type {keyof typeof icons} */ (id)]);
@@ -66,6 +70,7 @@ async function remove(tail, library) {
 async function showVectors(part, tail) {
   const vectors = readVectors(await (await tailContent(tail.id)).arrayBuffer());
   paintVectors(part("tail-canvas", HTMLCanvasElement), vectors);
-  part("tail-size", HTMLElement).textContent = `all it knows: ${vectors.rows} vectors, ${size(vectors.values.byteLength)}`;
+  part("tail-size", HTMLElement).textContent =
+    `all it knows: ${vectors.rows} vectors, ${size(vectors.values.byteLength)}`;
   part("tail-vectors", HTMLElement).hidden = false;
 }

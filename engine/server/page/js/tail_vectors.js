@@ -10,7 +10,10 @@
 export function readVectors(file) {
   const headerLength = Number(new DataView(file).getBigUint64(0, true));
   const header = JSON.parse(new TextDecoder().decode(new Uint8Array(file, 8, headerLength)));
-  const { shape, data_offsets: [start, end] } = header.tail;
+  const {
+    shape,
+    data_offsets: [start, end],
+  } = header.tail;
   const values = new Float32Array(file.slice(8 + headerLength + start, 8 + headerLength + end));
   return { rows: shape[0], columns: shape[1], values };
 }

@@ -10,10 +10,11 @@ import { element } from "./dom.js";
  * @param {Run | null} run
  */
 export function showTiles(place, run) {
-  const tiles = run && run.tiles.length > 1 ? run.tiles : [];
+  const several = run !== null && run.tiles.length > 1 && (run.running || run.tiles.some(({ url }) => url));
+  const tiles = several ? run.tiles : [];
   place.hidden = tiles.length === 0;
   while (place.children.length > tiles.length) place.lastElementChild?.remove();
-  tiles.forEach((tile, index) => fill(buttonAt(place, index), /** @type {Run} */ (run), tile, index));
+  tiles.forEach((tile, index) => fill(buttonAt(place, index), tile, run?.selected === index, () => run?.select(index)));
 }
 
 /**
@@ -23,21 +24,26 @@ export function showTiles(place, run) {
 function buttonAt(place, index) {
   const known = /** @type {HTMLButtonElement | undefined} */ (place.children[index]);
   if (known) return known;
-  const button = element("button", { type: "button", class: "tile" }, element("img", { alt: "" }), element("span", { class: "tile-label" }));
+  const button = element(
+    "button",
+    { type: "button", class: "tile" },
+    element("img", { alt: "" }),
+    element("span", { class: "tile-label" }),
+  );
   place.append(button);
   return button;
 }
 
 /**
  * @param {HTMLButtonElement} button
- * @param {Run} run
  * @param {Tile} tile
- * @param {number} index
+ * @param {boolean} selected
+ * @param {() => void} onChoose
  */
-function fill(button, run, tile, index) {
+function fill(button, tile, selected, onChoose) {
   const [image, label] = /** @type {[HTMLImageElement, HTMLElement]} */ ([...button.children]);
-  button.onclick = () => run.select(index);
-  button.setAttribute("aria-pressed", String(run.selected === index));
+  button.onclick = onChoose;
+  button.setAttribute("aria-pressed", String(selected));
   button.dataset.state = tile.state;
   button.style.setProperty("--share", `${100 * tile.progress}%`);
   showUrl(image, tile.url);

@@ -26,5 +26,11 @@ export function queuePlace(place) {
  * @param {string} text
  */
 export function fileName(text) {
-  return text.trim().replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-|-$/g, "").slice(0, 60) || "picture";
+  return (
+    text
+      .trim()
+      .replace(/[^\p{L}\p{N}]+/gu, "-")
+      .replace(/^-|-$/g, "")
+      .slice(0, 60) || "picture"
+  );
 }

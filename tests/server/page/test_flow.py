@@ -1,122 +1,19 @@
-"""The page in a real browser, against the real front, store and engine; a worker's part is played by hand.
-
-Oracles: the store, the files that are downloaded, and what WCAG 2.2 says about names, contrast and reflow.
-"""
+"""What people do with the page. Oracles: the store, and the files that are downloaded."""
 
 import io
 import re
-import shutil
-from collections.abc import Callable, Iterator
-from importlib.resources import files
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import pytest
-from anyio.from_thread import BlockingPortal
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
-from starlette.testclient import TestClient
+from playwright.sync_api import expect
 
 from engine.server.edit_client import EditClient
 from engine.server.engine_options import EngineOptions
-from engine.server.records import FitRow
-from engine.server.routes.page import page_files
 from engine.server.services import Services
-from tests.server.serving import serving
+from tests.server.page.acting import OpenPage, add_tail, alert, begin_fit, fill_in, go_on, wish
 from tests.server.test_fits_routes import picture
 from tests.server.test_tails_routes import DATA
-
-PAGE = files("engine.server").joinpath("page")
-LEASE_S = 600
-PATIENCE_MS = 30_000
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-
-OpenPage = Callable[..., Page]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    # Not for the session: Playwright's event loop would be in the way of tests that start their own.
-    path = next(filter(None, map(shutil.which, NAMES)), None)
-    if path is None:
-        pytest.skip(f"no Chromium found under the names {', '.join(NAMES)}; apt install chromium")
-    expect.set_options(timeout=PATIENCE_MS)
-    with sync_playwright() as playwright:
-        # As root, as in a container, Chromium has no sandbox.
-        yield playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-
-
-@pytest.fixture
-def url(services: Services, portal: BlockingPortal) -> Iterator[str]:
-    with serving(services, portal) as url:
-        yield url
-
-
-@pytest.fixture
-def open_page(browser: Browser, url: str) -> Iterator[OpenPage]:
-    """Open the page as a browser of its own; in the end none has asked others for anything, nor complained."""
-    contexts: list[BrowserContext] = []
-    complaints: list[str] = []
-    strangers: list[str] = []
-
-    def open(place: str = "", complains: str = "", **options: object) -> Page:
-        context = browser.new_context(**{"viewport": {"width": 1280, "height": 860}, **options})  # type: ignore[arg-type]
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(PATIENCE_MS)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on(
-            "console",
-            lambda message: complaints.append(message.text) if _is_bad(message.type, message.text, complains) else None,
-        )
-        page.on("request", lambda request: strangers.append(request.url) if _is_stranger(request.url, url) else None)
-        page.goto(f"{url}/{place}")
-        return page
-
-    yield open
-    for context in contexts:
-        context.close()
-    assert complaints == [] and strangers == []
-
-
-def _is_bad(kind: str, text: str, expected: str) -> bool:
-    return kind in ("error", "warning") and not (expected and re.search(expected, text))
-
-
-def _is_stranger(requested: str, url: str) -> bool:
-    return not requested.startswith((url, "blob:", "data:"))
-
-
-def add_tail(services: Services, name: str = "Rex", *, image: bool = True) -> str:
-    sha256 = services.store.put_image(picture("orange")) if image else None
-    return services.store.add_tail("local", name, DATA, image=sha256).id
-
-
-def begin_fit(services: Services) -> FitRow:
-    claim = services.store.claim_fit(LEASE_S)
-    assert claim is not None
-    return claim.fit
-
-
-def go_on(services: Services, fit: FitRow, step: int, losses: list[float]) -> None:
-    assert services.store.record_step(fit.id, fit.fence, step, 100, losses, LEASE_S)
-
-
-def fill_in(page: Page, prompt: str = "a dog", name: str = "Rex") -> None:
-    page.locator("#file").set_input_files({"name": "rex.png", "mimeType": "image/png", "buffer": picture("orange")})
-    page.get_by_label("What does it show?").fill(prompt)
-    page.get_by_label("Its name").fill(name)
-
-
-def wish(page: Page, prompt: str, *, count: int = 1, steps: int = 5) -> None:
-    page.locator(f"#count input[value='{count}']").check()
-    page.get_by_label("Steps").fill(str(steps))
-    page.get_by_label("Prompt").fill(prompt)
-    page.get_by_label("Prompt").press("Enter")
-
-
-def alert(page: Page) -> Locator:
-    return page.get_by_role("alert")
 
 
 def test_a_picture_is_learned_edited_compared_saved_and_deleted(
@@ -315,6 +212,7 @@ def test_an_edit_without_an_engine_is_explained_and_tried_again(
     running, services.edits = services.edits, EditClient(EngineOptions(bundle, "onnxruntime"))
     wish(page, "a cat")
     expect(alert(page)).to_contain_text("The engine is not ready")
+    expect(alert(page)).to_contain_text("try again")
     services.edits = running
     alert(page).get_by_role("button", name="Try again").click()
     expect(page.get_by_alt_text("a cat")).to_be_visible()
@@ -395,130 +293,6 @@ def test_examples_are_offered_where_menagerie_runs(open_page: OpenPage, services
         assert kept.size == (256, 256) and fit.settings.prompt == "a standing cat at night"
 
 
-def test_everything_works_by_keyboard_alone(open_page: OpenPage, services: Services) -> None:
-    add_tail(services)
-    page = open_page()
-    expect(page.get_by_role("heading", name="Rex")).to_be_visible()
-    page.evaluate("document.activeElement.blur()")
-    page.keyboard.press("Tab")
-    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
-    tab_to(page, page.get_by_label("Prompt"))
-    page.keyboard.type("a dog")
-    page.keyboard.press("Enter")
-    expect(page.locator(".tile[data-state=done]")).to_have_count(4)
-    expect(page.locator("#announcer")).to_have_text("4 of 4 pictures made of a dog")
-    slider = page.get_by_role("slider", name="How much of the original is shown")
-    tab_to(page, slider)
-    page.keyboard.press("PageUp")
-    expect(slider).to_have_value("10")
-    tab_to(page, page.locator(".tile").nth(1))
-    page.keyboard.press("Space")
-    expect(page.locator(".tile").nth(1)).to_have_attribute("aria-pressed", "true")
-    tab_to(page, page.get_by_label("Tail strength"))
-    page.keyboard.press("ArrowRight")
-    expect(page.locator("output[for=strength]")).to_have_text(re.compile(r"^[\d.]+$"))
-    tab_to(page, page.get_by_role("button", name="Delete"), "Shift+Tab")
-    page.keyboard.press("Enter")
-    expect(page.get_by_role("dialog")).to_be_visible()
-    page.keyboard.press("Escape")
-    expect(page.get_by_role("dialog")).to_have_count(0)
-    expect(page.get_by_role("button", name="Delete")).to_be_focused()
-    assert len(services.store.tails("local")) == 1
-
-
-def tab_to(page: Page, target: Locator, key: str = "Tab") -> None:
-    for _ in range(60):
-        if target.evaluate("element => element === document.activeElement"):
-            return
-        page.keyboard.press(key)
-    raise AssertionError(f"{target} is not reached by {key}")
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_view_is_readable_named_and_fits_a_phone(open_page: OpenPage, services: Services, scheme: str) -> None:
-    tail = add_tail(services, name="Rexanne-Philippa-of-a-very-long-name-without-any-break")
-    page = open_page(color_scheme=scheme, viewport={"width": 360, "height": 740}, has_touch=True)
-    expect(page.locator("#tail-name")).to_be_visible()
-    wish_on_phone(page, "a cat")
-    expect(page.locator(".tile[data-state=done]")).to_have_count(4)
-    page.get_by_role("slider").first.press("PageUp")
-    check(page)
-    page.goto(page.url.replace(f"#/subject/{tail}", "#/new"))
-    page.locator("details.more summary").click()
-    fill_in(page)
-    check(page)
-    page.get_by_role("button", name="Learn this subject").click()
-    expect(page.locator("#fit-state")).to_have_text("next in the queue")
-    fit = begin_fit(services)
-    go_on(services, fit, 30, [0.5, 0.1] * 15)
-    services.store.record_preview(fit.id, fit.fence, 30, picture("blue"))
-    expect(page.locator("#fit-preview-row img")).to_be_visible()
-    check(page)
-    page.get_by_role("button", name="Cancel").click()
-    check(page)
-
-
-def wish_on_phone(page: Page, prompt: str) -> None:
-    page.locator("#settings > summary").click()
-    wish(page, prompt, count=4)
-
-
-def check(page: Page) -> None:
-    # Colours on their way from one state to another are no state.
-    page.add_style_tag(url="/page/css/theme.css")
-    page.evaluate("Promise.all(document.getAnimations().map((each) => each.finished.catch(() => {})))")
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    assert page.evaluate(UNNAMED) == []
-    assert page.evaluate(FAINT) == []
-    assert page.locator("main h1").count() == 1
-    ids = page.evaluate("[...document.querySelectorAll('[id]')].map((element) => element.id)")
-    assert len(ids) == len({*ids})
-    assert page.locator("img:not([alt])").count() == 0
-
-
-UNNAMED = """() => [...document.querySelectorAll("a, button, input, select, textarea, summary, [role=img], progress")]
-    .filter((element) => element.checkVisibility() && element.type !== "file")
-    .filter((element) => !(element.getAttribute("aria-label") || element.textContent.trim()
-        || [...(element.labels ?? [])].some((label) => label.textContent.trim())
-        || document.getElementById(element.getAttribute("aria-labelledby") ?? "")?.textContent.trim()))
-    .map((element) => element.outerHTML)"""
-
-# WCAG 2.2, 1.4.3: at least 4.5 to 1, and 3 to 1 for large text.
-FAINT = """() => {
-    const rgba = (text) => { const [r, g, b, a = 1] = text.match(/[\\d.]+/g).map(Number); return [r, g, b, a]; };
-    const over = (top, under) => [0, 1, 2].map((i) => top[i] * top[3] + under[i] * (1 - top[3])).concat(1);
-    const linear = (value) => (value /= 255) <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
-    const light = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
-    const ground = (element) => {
-        if (!element) return [255, 255, 255, 1];
-        const color = rgba(getComputedStyle(element).backgroundColor);
-        return color[3] === 1 ? color : over(color, ground(element.parentElement));
-    };
-    const found = [];
-    for (const element of document.querySelectorAll("body *")) {
-        const words = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
-        if (!words && !(element.value && element.type === "text")) continue;
-        const shows = element.checkVisibility({opacityProperty: true});
-        if (!shows || element.closest(".visually-hidden, :disabled")) continue;
-        const style = getComputedStyle(element);
-        const under = ground(element);
-        const shown = rgba(element instanceof SVGElement ? style.fill : style.color);
-        const [low, high] = [light(under), light(over(shown, under))].sort((a, b) => a - b);
-        const size = parseFloat(style.fontSize);
-        const large = size >= 24 || (size >= 18.66 && style.fontWeight >= 700);
-        const ratio = (high + 0.05) / (low + 0.05);
-        if (ratio < (large ? 3 : 4.5)) found.push([element.outerHTML.slice(0, 120), ratio.toFixed(2)]);
-    }
-    return found;
-}"""
-
-
-def test_nothing_moves_for_those_who_want_it_so(open_page: OpenPage, services: Services) -> None:
-    add_tail(services)
-    page = open_page(reduced_motion="reduce")
-    expect(page.locator(".view")).to_have_css("animation-name", "none")
-
-
 def test_a_key_is_asked_for_until_it_is_right(open_page: OpenPage, services: Services) -> None:
     key, token = services.store.add_key("alice")
     services.store.add_tail(key.id, "Rex", DATA)
@@ -535,62 +309,3 @@ def test_a_key_is_asked_for_until_it_is_right(open_page: OpenPage, services: Ser
     assert page.evaluate("[sessionStorage.length, localStorage.length, document.cookie]") == [1, 0, ""]
     page.reload()
     expect(page.get_by_role("heading", name="Rex")).to_be_visible()
-
-
-SSE = (
-    ': hello\r\n\r\nevent: progress\ndata: {"step": 1}\nid: 7\n\n'
-    "data:one\rdata: two é 🐕\r\rid\ndata\n\nevent: lost\n\ndata: unfinished"
-)
-EVENTS = [
-    {"event": "progress", "data": '{"step": 1}', "id": "7"},
-    {"event": "message", "data": "one\ntwo é 🐕", "id": "7"},
-    {"event": "message", "data": "", "id": ""},
-]
-READ_IN_PIECES = """async ({bytes, size}) => {
-    const {readEvents} = await import("/page/js/sse.js");
-    const body = new ReadableStream({start(controller) {
-        for (let at = 0; at < bytes.length; at += size) controller.enqueue(Uint8Array.from(bytes.slice(at, at + size)));
-        controller.close();
-    }});
-    const found = [];
-    for await (const event of readEvents(new Response(body))) found.push(event);
-    return found;
-}"""
-
-
-def test_server_sent_events_are_read_however_they_are_cut(open_page: OpenPage) -> None:
-    page = open_page()
-    for size in (1, 2, 3, 5, 7, 64, 1000):
-        assert page.evaluate(READ_IN_PIECES, {"bytes": list(SSE.encode()), "size": size}) == EVENTS
-
-
-def test_the_page_is_served_typed_tagged_and_locked_up(client: TestClient) -> None:
-    answer = client.get("/")
-    policy = answer.headers["content-security-policy"]
-    assert answer.headers["content-type"] == "text/html; charset=utf-8"
-    assert "default-src 'none'" in policy and "unsafe" not in policy
-    assert answer.headers["cache-control"] == "no-cache" and answer.headers["x-content-type-options"] == "nosniff"
-    again = client.get("/", headers={"If-None-Match": answer.headers["etag"]})
-    assert (again.status_code, again.content) == (304, b"")
-    assert client.get("/page/js/main.js").headers["content-type"] == "text/javascript; charset=utf-8"
-    assert client.get("/page/icon.svg").headers["content-type"] == "image/svg+xml"
-
-
-@pytest.mark.parametrize("path", ["nothing.js", "../app.py", "%2e%2e/app.py", "js/..%2f..%2fapp.py", "js", ""])
-def test_nothing_but_the_page_is_served(client: TestClient, path: str) -> None:
-    answer = client.get(f"/page/{path}")
-    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
-
-
-def test_the_document_holds_no_code_and_names_only_what_is_there() -> None:
-    document = PAGE.joinpath("index.html").read_text()
-    assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?![^>]*\ssrc=)", document)
-    named = re.findall(r'"/page/([^"]+)"', document)
-    scripts = [name for name in page_files() if name.endswith(".js")]
-    imports = [
-        f"js/{name}"
-        for script in scripts
-        for name in re.findall(r'from "\./([^"]+)"', PAGE.joinpath(script).read_text())
-    ]
-    assert {*named, *imports} <= set(page_files())
-    assert {*scripts} - {"js/types.js"} <= {*named, *imports}
