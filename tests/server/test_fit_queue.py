@@ -1,13 +1,16 @@
 """Oracle: the queue as a list of plain objects, and its order as the turns of a game in loops."""
 
+import os
 import tempfile
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from engine.server.fit_queue import MAX_LOST
 from engine.server.messages import FitSettings
@@ -58,15 +61,19 @@ class Fit:
             self.kinds.append("queued")
 
 
-class QueueMachine(RuleBasedStateMachine):
-    claims = Bundle("claims")
+some_claim = precondition(lambda machine: machine.claims)
+some_fit = precondition(lambda machine: machine.fits)
+recent = st.integers(0, 3)
 
+
+class QueueMachine(RuleBasedStateMachine):
     @initialize()
     def open(self) -> None:
         self.now = 1000.0
         self.fits: list[Fit] = []
+        self.claims: list[Claim] = []
         self.turns: dict[str, int] = {}
-        self.folder = tempfile.TemporaryDirectory()
+        self.folder = tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
         self.store = self.open_store()
 
     def open_store(self) -> Store:
@@ -117,11 +124,18 @@ class QueueMachine(RuleBasedStateMachine):
             return QueueFull, None
         return True, None
 
+    @some_fit
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
-        if not self.fits:
-            return
-        fit = data.draw(st.sampled_from(self.fits))
+        self.cancel_fit(data.draw(st.sampled_from(self.fits)))
+
+    @some_claim
+    @rule(back=recent)
+    def cancel_claimed(self, back: int) -> None:
+        if fit := self.current(self.recent_claim(back)):
+            self.cancel_fit(fit)
+
+    def cancel_fit(self, fit: Fit) -> None:
         assert self.store.cancel_fit("stranger", fit.id) is None
         row = self.store.cancel_fit(fit.owner, fit.id)
         if fit.state == "queued":
@@ -130,10 +144,9 @@ class QueueMachine(RuleBasedStateMachine):
             fit.cancel_requested = True
         assert row and row.state == fit.state
 
+    @some_fit
     @rule(data=st.data())
     def delete(self, data: st.DataObject) -> None:
-        if not self.fits:
-            return
         fit = data.draw(st.sampled_from(self.fits))
         assert self.store.delete_fit(fit.owner, fit.id) == (fit.state in FINAL)
         if fit.state in FINAL:
@@ -141,13 +154,13 @@ class QueueMachine(RuleBasedStateMachine):
 
     # What workers do; a claim may have been overtaken long ago.
 
-    @rule(target=claims)
-    def claim(self) -> object:
+    @rule()
+    def claim(self) -> None:
         claim = self.store.claim_fit(LEASE_S)
         queue = self.expected_queue()
         if claim is None:
             assert not queue
-            return multiple()
+            return
         fit = queue[0]
         fit.kinds.append("resumed" if fit.attempt else "started")
         fit.state, fit.attempt, fit.lease_until = "running", fit.attempt + 1, self.now + LEASE_S
@@ -155,7 +168,7 @@ class QueueMachine(RuleBasedStateMachine):
         assert (claim.fit.id, claim.fit.attempt) == (fit.id, fit.attempt)
         assert claim.checkpoint == (fit.checkpoint and fit.checkpoint[1])
         assert claim.fit.step == (fit.checkpoint[0] if fit.checkpoint else 0)
-        return claim
+        self.claims.append(claim)
 
     def expected_queue(self) -> list[Fit]:
         queue: list[Fit] = []
@@ -171,6 +184,9 @@ class QueueMachine(RuleBasedStateMachine):
                     waiting[fit.owner].remove(fit)
         return queue
 
+    def recent_claim(self, back: int) -> Claim:
+        return self.claims[max(0, len(self.claims) - 1 - back)]
+
     def current(self, claim: Claim) -> Fit | None:
         """The fit of a claim, if that one still holds it."""
         for fit in self.fits:
@@ -178,8 +194,10 @@ class QueueMachine(RuleBasedStateMachine):
                 return fit
         return None
 
-    @rule(claim=claims)
-    def step(self, claim: Claim) -> None:
+    @some_claim
+    @rule(back=recent)
+    def step(self, back: int) -> None:
+        claim = self.recent_claim(back)
         fit = self.current(claim)
         wanted = fit is not None and not fit.cancel_requested
         assert self.store.record_step(claim.fit.id, claim.fit.fence, 7, 100, [0.5], LEASE_S) == wanted
@@ -187,8 +205,10 @@ class QueueMachine(RuleBasedStateMachine):
             fit.lease_until = self.now + LEASE_S
             fit.kinds.append("progress")
 
-    @rule(claim=claims, step=st.integers(1, 3))
-    def checkpoint(self, claim: Claim, step: int) -> None:
+    @some_claim
+    @rule(back=recent, step=st.integers(1, 3))
+    def checkpoint(self, back: int, step: int) -> None:
+        claim = self.recent_claim(back)
         fit, data = self.current(claim), str((claim.fit.fence, step)).encode()
         assert self.store.record_checkpoint(claim.fit.id, claim.fit.fence, step, data) == (fit is not None)
         if fit:
@@ -197,38 +217,48 @@ class QueueMachine(RuleBasedStateMachine):
             fit.checkpoint = (step, data)
             fit.kinds.append("checkpoint")
 
-    @rule(claim=claims)
-    def preview(self, claim: Claim) -> None:
+    @some_claim
+    @rule(back=recent)
+    def preview(self, back: int) -> None:
+        claim = self.recent_claim(back)
         fit = self.current(claim)
         assert self.store.record_preview(claim.fit.id, claim.fit.fence, 1, b"preview") == (fit is not None)
         if fit:
             fit.kinds.append("preview")
 
-    @rule(claim=claims)
-    def finish(self, claim: Claim) -> None:
+    @some_claim
+    @rule(back=recent)
+    def finish(self, back: int) -> None:
+        claim = self.recent_claim(back)
         fit = self.current(claim)
         tail = self.store.finish_fit(claim.fit.id, claim.fit.fence, TAIL)
         assert (tail is not None) == (fit is not None and not fit.cancel_requested)
         if fit:
             fit.end("succeeded")
 
-    @rule(claim=consumes(claims))
-    def fail(self, claim: Claim) -> None:
+    @some_claim
+    @rule(back=recent)
+    def fail(self, back: int) -> None:
+        claim = self.recent_claim(back)
         fit = self.current(claim)
         error = {"code": "infinite", "message": "its loss is infinite"}
         assert self.store.fail_fit(claim.fit.id, claim.fit.fence, error) == (fit is not None)
         if fit:
             fit.end("failed")
 
-    @rule(claim=claims)
-    def end_cancelled(self, claim: Claim) -> None:
+    @some_claim
+    @rule(back=recent)
+    def end_cancelled(self, back: int) -> None:
+        claim = self.recent_claim(back)
         fit = self.current(claim)
         assert self.store.end_cancelled(claim.fit.id, claim.fit.fence) == (fit is not None)
         if fit:
             fit.end("cancelled")
 
-    @rule(claim=claims, counts=st.booleans())
-    def requeue(self, claim: Claim, counts: bool) -> None:
+    @some_claim
+    @rule(back=recent, counts=st.booleans())
+    def requeue(self, back: int, counts: bool) -> None:
+        claim = self.recent_claim(back)
         fit = self.current(claim)
         assert self.store.requeue_fit(claim.fit.id, claim.fit.fence, counts=counts) == (fit is not None)
         if fit:
@@ -243,7 +273,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     # What the world does.
 
-    @rule(seconds=st.floats(0, 45))
+    @rule(seconds=st.sampled_from((1.0, 20.0, 31.0)))
     def wait(self, seconds: float) -> None:
         self.now += seconds
         expired = [fit for fit in self.fits if fit.state == "running" and fit.lease_until < self.now]
@@ -297,5 +327,94 @@ class QueueMachine(RuleBasedStateMachine):
         assert {path.read_bytes() for path in Path(self.folder.name, "images").iterdir()} == wanted
 
 
+def open_store(folder: Path, fits: int = 1) -> Store:
+    store = Store(folder)
+    for _ in range(fits):
+        store.submit_fit("ann", "rex", SETTINGS, store.put_image(b"picture"), max_active=9, max_queued=9)
+    return store
+
+
+def claim(store: Store) -> tuple[str, int]:
+    claim = store.claim_fit(LEASE_S)
+    assert claim
+    return claim.fit.id, claim.fit.fence
+
+
+def state(store: Store, id: str) -> str:
+    fit = store.fit("ann", id)
+    assert fit
+    return fit.state
+
+
+def test_a_fit_that_loses_its_worker_three_times_at_one_place_has_failed(tmp_path: Path) -> None:
+    with closing(open_store(tmp_path)) as store:
+        for step in (1, 2):
+            held = claim(store)
+            assert store.record_checkpoint(*held, step, b"further")
+            assert store.requeue_fit(*held, counts=True)
+            for _ in range(MAX_LOST - 2):
+                assert store.requeue_fit(*claim(store), counts=True)
+        held = claim(store)
+        assert store.requeue_fit(*held, counts=True)
+        fit = store.fit("ann", held[0])
+        assert fit and fit.state == "failed" and fit.error and fit.error["code"] == "poison"
+
+
+def test_a_fit_that_was_stopped_is_never_given_up(tmp_path: Path) -> None:
+    with closing(open_store(tmp_path)) as store:
+        for _ in range(2 * MAX_LOST):
+            id, fence = claim(store)
+            assert store.requeue_fit(id, fence, counts=False)
+        assert state(store, id) == "queued"
+
+
+def test_an_attempt_that_was_overtaken_changes_nothing(tmp_path: Path) -> None:
+    with closing(open_store(tmp_path)) as store:
+        id, fence = claim(store)
+        store.requeue_fit(id, fence, counts=True)
+        assert claim(store) == (id, fence + 1)
+        before = store.fit("ann", id), store.events(id)
+        assert not store.record_step(id, fence, 1, 2, [0.5], LEASE_S)
+        assert not store.record_checkpoint(id, fence, 1, b"stale")
+        assert not store.record_preview(id, fence, 1, b"stale")
+        assert store.finish_fit(id, fence, TAIL) is None
+        assert not store.fail_fit(id, fence, {"code": "x", "message": "y"})
+        assert not store.end_cancelled(id, fence)
+        assert not store.requeue_fit(id, fence, counts=True)
+        assert (store.fit("ann", id), store.events(id)) == before
+
+
+@pytest.mark.parametrize("outcome", ["finish", "fail", "requeue", "recover"])
+def test_a_cancel_comes_before_every_other_outcome(tmp_path: Path, outcome: str) -> None:
+    with closing(open_store(tmp_path)) as store:
+        id, fence = claim(store)
+        row = store.cancel_fit("ann", id)
+        assert row and row.state == "running" and row.cancel_requested
+        assert not store.record_step(id, fence, 1, 2, [0.5], LEASE_S)
+        if outcome == "finish":
+            assert store.finish_fit(id, fence, TAIL) is None
+        elif outcome == "fail":
+            assert store.fail_fit(id, fence, {"code": "x", "message": "y"})
+        elif outcome == "requeue":
+            assert store.requeue_fit(id, fence, counts=True)
+        else:
+            assert store.recover() == 0
+        assert state(store, id) == "cancelled"
+        assert store.tails("ann") == []
+
+
+def test_a_sign_of_life_extends_the_lease(tmp_path: Path) -> None:
+    now = 0.0
+    open_store(tmp_path).close()
+    with closing(Store(tmp_path, clock=lambda: now)) as store:
+        id, fence = claim(store)
+        now = LEASE_S - 1
+        assert store.record_step(id, fence, 1, 2, [0.5], LEASE_S)
+        now = 2 * LEASE_S - 2
+        assert store.expired_fits() == []
+        now = 2 * LEASE_S
+        assert [fit.id for fit in store.expired_fits()] == [id]
+
+
 TestFitQueue = QueueMachine.TestCase
-TestFitQueue.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
+TestFitQueue.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)

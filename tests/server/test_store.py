@@ -303,6 +303,7 @@ def test_a_fit_tells_its_story(store: Store) -> None:
     assert (events[0].data, events[2].data) == ({"reason": "lost", "step": 2}, {"tail": tail.id})
     assert store.events(fit.id, 10**30) == []
     assert told == [fit.id] * 8
+    assert store._database.writer.execute("SELECT count(*) FROM checkpoints").fetchone()[0] == 0
     row = store.fit("ann", fit.id)
     assert row and row.tail_id == tail.id and row.losses == ((1, 0.5), (2, 0.25)) and row.settings == SETTINGS
 
