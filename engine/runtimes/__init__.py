@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import RuntimeMissingError
+from engine.runtimes import telemetry
 
 Precision = Literal["exact", "fast"]
 
@@ -94,6 +95,7 @@ def load_network(artifact: Path, runtime: str, options: RuntimeOptions | None = 
     if runtime not in RUNTIMES:
         raise ValueError(f"the runtime is {runtime!r}; use one of {', '.join(RUNTIMES)}")
     module, packages = RUNTIMES[runtime]
+    telemetry.turn_off()
     try:
         loader: Runtime = importlib.import_module(f"engine.runtimes.{module}")
     except (ImportError, OSError) as error:
