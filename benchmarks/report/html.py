@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
 
-from benchmarks.report.page import Block, Gallery, Pair, Picture, Plot, Section, Table, Text, Tile
+from benchmarks.report.page import Block, Gallery, Pair, Picture, Plot, Section, Table, Text, Tile, pick
 from benchmarks.report.records import Record
 
 
@@ -19,7 +19,7 @@ def html(title: str, lead: str, sections: Sequence[Section]) -> str:
         sections: in order.
     """
     style = files("benchmarks.report").joinpath("style.css").read_text()
-    tiles = [tile for section in sections for tile in section.tiles]
+    tiles = pick(tile for section in sections for tile in section.tiles)
     links = [f'<a href="#s{index}">{escape(section.title)}</a>' for index, section in enumerate(sections)]
     body = [
         f"<header><h1>{escape(title)}</h1><p>{escape(lead)}</p></header>",

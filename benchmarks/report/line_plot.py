@@ -177,7 +177,8 @@ def _x_ticks(curves: Sequence[Line], frame: Frame, axis: Axis) -> list[tuple[flo
         return [(float(index), name) for index, name in enumerate(frame.x_names)]
     if frame.log_x:
         return [(x, short(x)) for x in sorted({x for curve in curves for x, _ in curve.points})]
-    return [(tick, short(tick)) for tick in axis.ticks]
+    whole = all(float(x).is_integer() for curve in curves for x, _ in curve.points)
+    return [(tick, short(tick)) for tick in axis.ticks if not whole or float(tick).is_integer()]
 
 
 def _points(places: Sequence[Point]) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmarks.report.page import Block, Gallery, Pair, Picture, Plot, Section, Table, Text
+from benchmarks.report.page import Block, Gallery, Pair, Picture, Plot, Section, Table, Text, pick
 
 
 def markdown(title: str, lead: str, sections: Sequence[Section]) -> str:
     """The report; plots and pictures are only named, since they are in the HTML page."""
-    tiles = [f"- **{tile.value}** {tile.meaning}: {tile.detail}" for section in sections for tile in section.tiles]
+    shown = pick(tile for section in sections for tile in section.tiles)
+    tiles = [f"- **{tile.value}** {tile.meaning}: {tile.detail}" for tile in shown]
     paragraphs = [f"# {title}", lead, "\n".join(tiles), *(one for section in sections for one in _section(section))]
     return "\n\n".join(filter(None, paragraphs)) + "\n"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from benchmarks.report.records import Record
@@ -71,6 +71,11 @@ class Tile:
     value: str
     meaning: str
     detail: str = ""
+
+
+def pick(tiles: Iterable[Tile]) -> list[Tile]:
+    """The first tile of every meaning: a report has few large letters."""
+    return list({tile.meaning: tile for tile in reversed([*tiles])}.values())[::-1]
 
 
 @dataclass(frozen=True)

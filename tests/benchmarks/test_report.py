@@ -29,6 +29,9 @@ FLOORS = {
 }
 
 
+SERVED = ("Offline", "same load", "Server")
+
+
 class Seen(HTMLParser):
     """What a page would fetch, its tags, and whether they close."""
 
@@ -126,6 +129,31 @@ def test_a_figure_below_its_floor_is_doubted(make_record):
     assert len(loud) == 1 and loud[0].startswith(
         "openvino lies below its floor, so the peaks were measured on a busier"
     )
+
+
+def test_servers_are_shown_scenario_by_scenario(make_record):
+    samples = {"samples_ms": [200.0, 210.0, 220.0]}
+    played = {"edits": 24, "failures": 0, "p50_ms": 900.0, "p95_ms": 1500.0, "p99_ms": None, "latencies_ms": [[900.0]]}
+    servers = {"diffusers": played | {"edits_per_s": 2.0}, "hiper-serve": played | {"edits_per_s": 7.0}}
+    results = {
+        "SingleStream": {"diffusers": samples, "hiper-serve": samples, "bare engine": samples},
+        "overhead": {"over bare engine": {"median_ms": 2.0, "interval_ms": [1.5, 2.5], "differences_ms": [2.0]}},
+        **{
+            name: {"diffusers": played | {"edits_per_s": 2.0}, "hiper-serve": played | {"edits_per_s": 7.0}}
+            for name in SERVED
+        },
+        "batches": {
+            "Offline": {"batch_rows": {"calls": 3, "mean": 7.5}, "batch_distinct_tails": {"calls": 3, "mean": 4}}
+        },
+    }
+    path = make_record("serve-menagerie", results, settings={"model": "menagerie", "bound_ms": 2000.0})
+    serve = compose([read_record(path)])[2][0]
+    assert serve.tiles[0].value == "3.50x" and serve.tiles[0].meaning == "throughput of diffusers"
+    scenarios, overhead, batches = (block for block in serve.blocks if isinstance(block, Table))
+    assert scenarios.rows[1] == ["Offline: hiper-serve", "7.00", "900", "1,500", "-", "24"]
+    assert overhead.rows == [["over bare engine", "2.00 [1.50, 2.50]"]] and batches.rows == [
+        ["Offline", "7.50", "4.00"]
+    ]
 
 
 def test_percentiles_need_samples(make_record):

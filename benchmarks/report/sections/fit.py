@@ -27,7 +27,7 @@ def section(record: Record, book: Book) -> Section:
         peak = text.mebibytes(found["memory"]["peak_bytes"])
         apart = text.number(found[f"largest_loss_difference_to_{baseline}"])
         rows.append([case, text.estimate(medians[case]), text.estimate(ratio), bound, peak, apart])
-    header = ("case", "ms a step", f"time / {baseline}", "times the floor", "peak MiB", "losses differ by")
+    header = ("case", "ms a step", f"time / {baseline}", "x floor", "peak MiB", "losses differ by")
     caption = "Median time of a step with its 95 % interval" + ("; dashed: the floor" if floors else "")
     blocks: list[Block] = [
         Plot(bars(times, "ms"), caption),

@@ -21,15 +21,16 @@ def section(record: Record, book: Book) -> Section:
             found = {int(count): by_tails[tails] for count, by_tails in by_count.items() if tails in by_tails}
             if not found:
                 continue
-            label = f"{way}, {'one tail' if tails == 'shared' else 'own tails'}" if way != "diffusers" else way
+            both = any(len(by_tails) > 1 for by_tails in by_count.values())
+            label = f"{way}, {'one tail' if tails == 'shared' else 'own tails'}" if both else way
             points = [(2.0 * count, figures["edit_steps_per_s"]) for count, figures in found.items()]
             bands = [_band(count, figures) for count, figures in found.items()]
-            curves.append(Line(label, points, colour(way), bands, dashed=tails == "shared"))
+            curves.append(Line(label, points, colour(way), bands, dashed=both and tails == "shared"))
             for count, figures in found.items():
                 least = floors.step_ms(way, 2 * count) if floors else None
                 rows.append(_row(way, tails, count, figures, least))
     plot = lines(curves, Frame("rows in a call (two an edit)", "edit-steps per second", log_x=True, height=340))
-    header = ("way", "edits", "tails", "ms a step", "edit-steps/s", "times the floor")
+    header = ("way", "edits", "tails", "ms a step", "edit-steps/s", "x floor")
     note = "A step of ours with all that the host does; of diffusers the UNet alone."
     caption = "Throughput of a batch; dashed: all edits share one tail. The two coincide where a user costs nothing"
     blocks: list[Block] = [Plot(plot, caption), Table(header, rows, note)]
