@@ -28,8 +28,9 @@ EXAMPLES = """
     curl -F image=@rex.jpg -F prompt="a standing dog" http://127.0.0.1:8910/v1/fits
 
 Every option is also an environment variable, as HIPER_PORT, and a line in the file of --config, as port = 8911. These
-set more than the options here: allowed_hosts, buckets, checkpoint_every, disk_floor_bytes, edit_timeout_s, lease_s,
-max_body_bytes, max_fits_per_owner, max_images_per_request, max_pixels, max_queued_fits, max_steps, metrics_host.
+set more than the options here: allowed_hosts, buckets, checkpoint_every, device, disk_floor_bytes, edit_timeout_s,
+fit_device, fit_dtype, fit_nice, lease_s, max_body_bytes, max_fits_per_owner, max_images_per_request, max_pixels,
+max_queued_fits, max_steps, metrics_host.
 """
 
 _LIMITS = "Limits"

@@ -38,7 +38,7 @@ class FitRunner:
         edits: make previews, and say which model the bundle is of.
         settings: of the server.
         metrics: are told.
-        argv: of the worker, without `--fd`.
+        argv: of the worker, without `--fd`; as the settings want it if empty.
         idle_s: until a worker without work is stopped.
         first_step_s: until a fit must have made its first step, lest its worker count as hung.
     """
@@ -55,7 +55,7 @@ class FitRunner:
         first_step_s: float = FIRST_STEP_S,
     ) -> None:
         self._store, self._edits, self._settings, self._metrics = store, edits, settings, metrics
-        self._worker = FitWorker(argv or (sys.executable, "-m", "hiper.worker", "--model", settings.model))
+        self._worker = FitWorker(argv or _command(settings))
         self._previews = FitPreviews(store, edits, settings.edit_timeout_s)
         self._idle_s, self._first_step_s = idle_s, first_step_s
         self._mismatch = ""
@@ -216,6 +216,16 @@ class FitRunner:
             del self._failures[attempt.fit.id]
         if fit is not None and fit.finished_at is not None:
             self._metrics.on_fit_end(fit.state)
+
+
+def _command(settings: Settings) -> list[str]:
+    options = {
+        "--model": settings.model,
+        "--device": settings.fit_device,
+        "--dtype": settings.fit_dtype,
+        "--nice": str(settings.fit_nice),
+    }
+    return [sys.executable, "-m", "hiper.worker", *(f"{name}={value}" for name, value in options.items())]
 
 
 def _compare(worker: WorkerReady, bundle: EngineReady) -> str:

@@ -113,6 +113,7 @@ def _engine_options(settings: Settings, bundle: Path) -> EngineOptions:
         settings.runtime,
         settings.precision,
         settings.threads,
+        settings.device,
         buckets=settings.buckets,
         max_edits=settings.max_edits,
     )

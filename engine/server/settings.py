@@ -50,6 +50,7 @@ class Settings(BaseSettings):
         runtime: that runs the bundle.
         precision: "fast" permits bfloat16 inside an fp32 bundle.
         threads: of the edit engine; None for one a core.
+        device: index of the GPU that edits run on.
         buckets: the numbers of rows that the UNet is called with.
         max_edits: that may be under way at once.
         edit_timeout_s: until a picture must be there.
@@ -65,6 +66,9 @@ class Settings(BaseSettings):
         disk_floor_bytes: free space below which nothing new is stored.
         allowed_hosts: further names that this server is reached by, as behind a proxy.
         fits: whether pictures can be fitted; needs PyTorch.
+        fit_device: that PyTorch fits on, as "cpu" or "cuda:1".
+        fit_dtype: of the frozen UNet in fits.
+        fit_nice: how far fits stand back behind edits on the CPU, 0 to 19.
         log_format: of the lines on stderr.
         access_log: a line for every request.
     """
@@ -81,6 +85,7 @@ class Settings(BaseSettings):
     runtime: Runtime = "auto"
     precision: Literal["exact", "fast"] = "fast"
     threads: Annotated[int, Field(ge=1)] | None = None
+    device: Annotated[int, Field(ge=0)] = 0
     buckets: Buckets = (1, 2, 4, 8, 16, 32)
     max_edits: Annotated[int, Field(ge=1)] = 64
     edit_timeout_s: Annotated[float, Field(gt=0)] = 120.0
@@ -96,6 +101,9 @@ class Settings(BaseSettings):
     disk_floor_bytes: Annotated[ByteSize, Field(ge=0)] = ByteSize(2 * 2**30)
     allowed_hosts: Names = ()
     fits: bool = True
+    fit_device: str = "auto"
+    fit_dtype: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    fit_nice: Annotated[int, Field(ge=0, le=19)] = 19
     log_format: Literal["plain", "json"] = "plain"
     access_log: bool = False
 
