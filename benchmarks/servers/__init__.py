@@ -1,0 +1,1 @@
+"""Servers that make edits, and what it takes to compare them over HTTP."""
