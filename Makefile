@@ -7,7 +7,7 @@ INSTALLED := .venv/.installed
 # Waiting threads that spin make PyTorch many times slower on a shared machine.
 export GOMP_SPINCOUNT ?= 10000
 
-.PHONY: venv demo test check format clean
+.PHONY: venv browser demo serve test soak check format clean
 
 venv: $(INSTALLED)
 
@@ -18,13 +18,22 @@ $(INSTALLED): pyproject.toml constraints.txt Makefile CMakeLists.txt $(wildcard 
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	touch $@
 
+# The page is tested in a real browser, which pip does not bring; without one its tests are skipped.
+browser:
+	@command -v chromium > /dev/null || command -v google-chrome > /dev/null \
+		|| { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -qq -y chromium > /dev/null; } \
+		|| echo "no Chromium here: install one to test the page of hiper-serve"
+
 demo: $(INSTALLED)
 	$(BIN)/python -m export.demo
 
-test: $(INSTALLED)
+serve: $(INSTALLED)
+	$(BIN)/hiper-serve
+
+test: $(INSTALLED) browser
 	$(BIN)/python -m pytest
 
-check: $(INSTALLED)
+check: $(INSTALLED) browser
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
