@@ -5,7 +5,6 @@ python -m benchmarks.genai_files MODEL FOLDER
 
 from __future__ import annotations
 
-import importlib
 import shutil
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ import openvino
 import torch
 from torch import Tensor
 
+from benchmarks.optional import optional
 from engine.atomic_file import write_atomically
 from hiper.model_folder import find_folder, weights_digest
 from hiper.models import StableDiffusion, load_model
@@ -59,8 +59,7 @@ def write_genai(model: str, folder: Path) -> None:
     for name in ("scheduler", "tokenizer"):
         shutil.copytree(source / name, folder / name)
     shutil.copy(source / "model_index.json", folder)
-    # Not an import statement: it is installed only beside the extra `bench-peers`, and has no annotations.
-    openvino_tokenizers: Any = importlib.import_module("openvino_tokenizers")
+    openvino_tokenizers = optional("openvino_tokenizers", "bench-peers")
     tokenizer = openvino_tokenizers.convert_tokenizer(loaded.tokenizer, with_detokenizer=False)
     openvino.save_model(tokenizer, folder / "tokenizer" / "openvino_tokenizer.xml")
     write_atomically(done, digest.encode())

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import time
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.optional import optional
 from benchmarks.ways import Job, Made, Opened
 from engine.edit_request import Timings
 from engine.noise import unit_noise
@@ -18,8 +18,7 @@ def open_genai(job: Job, fast: bool) -> Opened:
     """GenAI's Text2ImagePipeline on what `benchmarks.genai_files` wrote; loads no PyTorch."""
     import openvino
 
-    # Not an import statement: it is installed only beside the extra `bench-peers`, and has no annotations.
-    openvino_genai: Any = importlib.import_module("openvino_genai")
+    openvino_genai = optional("openvino_genai", "bench-peers")
 
     class Noise(openvino_genai.Generator):  # type: ignore[misc]
         """The starting noise that everybody gets."""

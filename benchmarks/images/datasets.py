@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.optional import optional
 from engine.errors import HiPerError
 
 _PICTURES = (".jpg", ".jpeg", ".png", ".webp")
@@ -63,8 +63,7 @@ def read_editeval(folder: Path) -> list[Subject]:
 
     The first column names a class in its first row only, or in the header; pictures are numbered within a class.
     """
-    # Not an import statement: it is installed only beside the extra `bench-images`, and has no annotations.
-    openpyxl: Any = importlib.import_module("openpyxl")
+    openpyxl = optional("openpyxl", "bench-images")
     path = _existing(folder / "editing_prompts_collection.xlsx")
     header, *rows = openpyxl.load_workbook(path, read_only=True).active.iter_rows(values_only=True)
     names = [str(name or "").strip().lower() for name in header]

@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,6 +21,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
+from benchmarks.optional import optional
 from hiper.images import from_uint8
 
 METRICS = ("clip_t", "clip_i", "dinov2", "lpips")
@@ -97,9 +97,7 @@ class Judge:
 
     @cached_property
     def _lpips(self) -> Any:
-        # Not an import statement: it is installed only beside the extra `bench-images`, and has no annotations.
-        lpips: Any = importlib.import_module("lpips")
-        return lpips.LPIPS(net="alex", verbose=False).eval().to(self.device)
+        return optional("lpips", "bench-images").LPIPS(net="alex", verbose=False).eval().to(self.device)
 
 
 def _square(picture: Image.Image) -> Tensor:

@@ -124,7 +124,7 @@ def read_record(path: Path) -> Record:
     missing = [name for name in _OBJECTS if not isinstance(content.get(name), dict)]
     if missing or not isinstance(content.get("time"), str):
         raise RecordError(f"{path} lacks {', '.join(missing) or 'time'}; measure again")
-    return Record(path, content)
+    return Record(path.resolve(), content)
 
 
 def newest(records: Sequence[Record]) -> list[Record]:

@@ -27,6 +27,7 @@ from benchmarks.images.metrics import Judge
 from benchmarks.images.run import Run, run
 from benchmarks.report.build import compose
 from benchmarks.report.records import read_record
+from engine.errors import RuntimeMissingError
 
 SMALL = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
 
@@ -175,3 +176,12 @@ def test_missing_pictures_and_unknown_metrics_are_said(tedbench, judge, tmp_path
     assert refused.exit_code == 2 and "there is no metric 'beauty'" in refused.output
     missing = CliRunner().invoke(app, [*command, "--source-prompt", "a photo"])
     assert missing.exit_code == 3
+
+
+def test_a_missing_package_is_named_with_the_extra_that_brings_it(judge, monkeypatch):
+    monkeypatch.setitem(sys.modules, "lpips", None)
+    picture = Image.new("RGB", (32, 32))
+    with pytest.raises(
+        RuntimeMissingError, match=r"this benchmark needs it; run: pip install 'hiper\[bench-images\]'$"
+    ):
+        judge.score("lpips", picture, picture, "")

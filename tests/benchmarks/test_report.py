@@ -68,6 +68,7 @@ def test_the_records_of_the_project_make_a_page_that_fetches_nothing(tmp_path):
     html, markdown = write_report([RECORDS], tmp_path / "report")
     page = seen(html)
     assert page.fetched == [] and html.stat().st_size < 2**21
+    assert "Animals in order, none picked: source, text alone, HiPer, ground truth" in page.text
     for record in newest(read_records([RECORDS])):
         assert record.path.name in page.text and record.path.name in markdown.read_text()
 
@@ -151,6 +152,17 @@ def test_servers_are_shown_scenario_by_scenario(make_record):
     assert overhead.rows == [["over bare engine", "2.00 [1.50, 2.50]"]] and batches.rows == [
         ["Offline", "7.50", "4.00"]
     ]
+
+
+def test_a_batch_is_a_row_with_and_without_tails_of_its_own(make_record):
+    one = {"samples_ms": [10.0, 11.0], "median_ms": 10.5, "edit_steps_per_s": 95.0}
+    four = {"distinct": one, "shared": one}
+    results = {"diffusers": {"1": {"shared": one}}, "openvino": {"1": {"distinct": one}, "4": four}}
+    rows = compose([read_record(make_record("rows-menagerie", results))])[2][0]
+    plot, table = rows.blocks
+    assert [row[:2] for row in table.rows] == [["diffusers", "1"], ["openvino", "1"], ["openvino", "4"]]
+    assert table.rows[0][2] == "-" and table.rows[1][3] == "-" and rows.tiles[0].value == "1.00x"
+    assert plot.svg.count("dashed") == 0 and plot.svg.count("<circle") == 4
 
 
 def test_percentiles_need_samples(make_record):
