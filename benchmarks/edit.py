@@ -59,7 +59,7 @@ def measure(
                 worker = stack.enter_context(Worker(way, _prepared(way, job), Path(folder)))
                 _check_picture(worker, workers.get(ways[0], worker), exact_bundle)
                 workers[way] = worker
-            except (RuntimeError, subprocess.CalledProcessError) as error:
+            except RuntimeError as error:
                 errors[way] = describe(error)
                 _refuse_without(ways[0], errors)
         samples = interleave({way: worker.edit for way, worker in workers.items()}, rounds, errors=errors)
@@ -77,7 +77,10 @@ def _prepared(way: str, job: Job) -> Job:
     if way.removesuffix(FAST) != GENAI:
         return job
     folder = Path(job.peers) / GENAI
-    subprocess.run([sys.executable, "-m", "benchmarks.genai_files", job.model, str(folder)], cwd=ROOT, check=True)
+    command = [sys.executable, "-m", "benchmarks.genai_files", job.model, str(folder)]
+    done = subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise RuntimeError(f"its files cannot be written: {done.stderr.strip().splitlines()[-1]}")
     return replace(job, peers=str(folder))
 
 

@@ -18,7 +18,7 @@ def open_genai(job: Job, fast: bool) -> Opened:
     """GenAI's Text2ImagePipeline on what `benchmarks.genai_files` wrote; loads no PyTorch."""
     import openvino
 
-    openvino_genai = optional("openvino_genai", "bench-peers")
+    openvino_genai: Any = optional("openvino_genai", "bench-peers")
 
     class Noise(openvino_genai.Generator):  # type: ignore[misc]
         """The starting noise that everybody gets."""
