@@ -1,6 +1,7 @@
 """What people do with the page. Oracles: the store, and the files that are downloaded."""
 
 import io
+import os
 import re
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -31,6 +32,7 @@ def test_a_picture_is_learned_edited_compared_saved_and_deleted(
     expect(page.get_by_role("img", name="Loss curve: 3 values")).to_be_visible()
     go_on(services, fit, 5, [0.2, 0.2])
     expect(page.get_by_role("img", name="Loss curve: 5 values")).to_be_visible()
+    expect(page.locator("#fit-eta")).to_have_text(re.compile("^at most .+ left$"))
     expect(page.get_by_role("progressbar")).to_have_js_property("value", 0.05)
     services.store.record_preview(fit.id, fit.fence, 5, picture("blue"))
     expect(page.get_by_alt_text("a dog, after 5 steps")).to_have_attribute("src", re.compile("^blob:"))
@@ -183,14 +185,16 @@ def test_a_fit_that_failed_says_why_and_is_tried_again(open_page: OpenPage, serv
     assert (again.settings, again.image, again.name) == (fit.settings, fit.image, fit.name)
 
 
-def test_what_is_missing_and_what_is_refused_is_said(open_page: OpenPage, services: Services) -> None:
+def test_what_is_missing_and_what_is_refused_is_said(open_page: OpenPage, services: Services, tmp_path: Path) -> None:
     page = open_page(complains="422|415")
     learn = page.get_by_role("button", name="Learn this subject")
     learn.click()
     expect(alert(page)).to_contain_text("There is no picture yet")
     expect(page.get_by_role("button", name="Choose a file")).to_be_focused()
-    giant = bytes(services.settings.max_body_bytes + 1)
-    page.locator("#file").set_input_files({"name": "a.png", "mimeType": "image/png", "buffer": giant})
+    giant = tmp_path / "giant.png"
+    giant.touch()
+    os.truncate(giant, services.settings.max_body_bytes + 1)
+    page.locator("#file").set_input_files(giant)
     learn.click()
     expect(alert(page)).to_contain_text("this server takes at most 21.0 MB")
     page.locator("#file").set_input_files({"name": "a.png", "mimeType": "image/png", "buffer": b"no picture"})
@@ -309,3 +313,18 @@ def test_a_key_is_asked_for_until_it_is_right(open_page: OpenPage, services: Ser
     assert page.evaluate("[sessionStorage.length, localStorage.length, document.cookie]") == [1, 0, ""]
     page.reload()
     expect(page.get_by_role("heading", name="Rex")).to_be_visible()
+
+
+def test_the_time_left_follows_the_pace_since_the_last_pause(open_page: OpenPage) -> None:
+    page = open_page()
+    left = page.evaluate(
+        """async () => {
+            const {Pace} = await import("/page/js/pace.js");
+            const pace = new Pace();
+            const tell = (step, at) => pace.secondsLeft({step, steps: 100, at});
+            const found = [tell(10, 1000), tell(20, 1005), tell(40, 1015)];
+            pace.restart();
+            return [...found, tell(50, 2000), tell(60, 2020)];
+        }"""
+    )
+    assert left == [None, 40, 30, None, 80]

@@ -1,10 +1,12 @@
 // @ts-check
 /** A fit as it goes on: the server's events, read on through lost connections until the last one. */
 import { getFit, request } from "./api.js";
+import { Pace } from "./pace.js";
 import { Problem } from "./problem.js";
 import { readEvents } from "./sse.js";
 
 /** @typedef {import("./types.js").Fit} Fit */
+/** @typedef {{step: number, steps: number, loss: number, losses: number[], at: number}} Progress */
 
 const RECONNECT_MS = 1000;
 const GATHER_MS = 150;
@@ -20,6 +22,9 @@ export class FitFollower {
   #last = "";
   #abort = new AbortController();
   #looking = false;
+  #pace = new Pace();
+  /** @type {number | null} */
+  #secondsLeft = null;
 
   /**
    * @param {string} id
@@ -58,7 +63,7 @@ export class FitFollower {
     this.#fit = fit;
     if (!this.#abort.signal.aborted) {
       this.onTrouble(null);
-      this.onFit(fit);
+      this.#tell(fit);
     }
     return fit;
   }
@@ -71,13 +76,30 @@ export class FitFollower {
     });
     for await (const event of readEvents(response)) {
       this.#last = event.id || this.#last;
-      if (event.event !== "progress") this.#lookSoon();
-      else if (this.#fit && addProgress(this.#fit, JSON.parse(event.data))) this.onFit(this.#fit);
+      if (event.event === "progress") this.#progress(JSON.parse(event.data));
+      else this.#lookSoon(event.event);
     }
   }
 
-  /** Events from the past come all at once; one look is enough for them. */
-  #lookSoon() {
+  /** @param {Progress} data */
+  #progress(data) {
+    if (!this.#fit) return;
+    this.#secondsLeft = this.#pace.secondsLeft(data);
+    if (addProgress(this.#fit, data)) this.#tell(this.#fit);
+  }
+
+  /** @param {Fit} fit */
+  #tell(fit) {
+    this.onFit({ ...fit, eta_s: this.#secondsLeft ?? fit.eta_s });
+  }
+
+  /**
+   * Events from the past come all at once; one look is enough for them.
+   *
+   * @param {string} kind
+   */
+  #lookSoon(kind) {
+    if (kind === "queued" || kind === "resumed") this.#pace.restart();
     if (this.#looking) return;
     this.#looking = true;
     setTimeout(() => {
@@ -89,22 +111,15 @@ export class FitFollower {
 
 /**
  * @param {Fit} fit changed in place, so that a long curve is not copied four times a second.
- * @param {Record<string, any>} data of a progress event.
+ * @param {Progress} data
  * @returns {boolean} whether it was news.
  */
-export function addProgress(fit, data) {
-  if (data.step <= fit.step) return false;
-  const losses = /** @type {number[]} */ (data.losses ?? []);
-  const before = data.step - losses.length;
-  losses.forEach((loss, index) => {
-    if (before + index + 1 > fit.step) fit.losses.push([before + index + 1, loss]);
+export function addProgress(fit, { step, steps, loss, losses }) {
+  if (step <= fit.step) return false;
+  const before = step - losses.length;
+  losses.forEach((value, index) => {
+    if (before + index + 1 > fit.step) fit.losses.push([before + index + 1, value]);
   });
-  Object.assign(fit, {
-    status: "running",
-    step: data.step,
-    steps: data.steps ?? fit.steps,
-    eta_s: data.eta_s ?? fit.eta_s,
-  });
-  fit.loss = losses.at(-1) ?? data.loss ?? fit.loss;
+  Object.assign(fit, { status: "running", step, steps, loss });
   return true;
 }

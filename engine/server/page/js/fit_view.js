@@ -40,7 +40,10 @@ export function fitView(library, id) {
     follower.follow();
   };
   document.addEventListener("visibilitychange", onVisibility);
-  part("fit-remove", HTMLButtonElement).addEventListener("click", () => remove(library, id, problem));
+  part("fit-remove", HTMLButtonElement).addEventListener("click", () => {
+    follower.close();
+    remove(library, id, problem);
+  });
   part("fit-cancel", HTMLButtonElement).addEventListener("click", () =>
     cancel(id, part("fit-title", HTMLElement).textContent ?? "", problem),
   );
