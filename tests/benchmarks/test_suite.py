@@ -77,7 +77,7 @@ def test_suites_name_every_script_once_and_only_options_that_exist():
         assert len(set(names)) == len(names)
         for step in suite:
             module = step.command[1].removeprefix("benchmarks.")
-            if step.command[0] != "-m" or module in ("random_model", "fidelity", "serve"):
+            if step.command[0] != "-m" or module in ("random_model", "fidelity"):
                 continue
             known = signature(import_module(step.command[1]).main).parameters
             used = {word[2:].replace("-", "_") for word in step.command[2:] if word.startswith("--")}
