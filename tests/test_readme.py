@@ -12,12 +12,21 @@ from diffusers import StableDiffusionPipeline
 from PIL import Image
 
 import hiper
+from benchmarks import cli as bench
 from engine.errors import HiPerError
-from export import cli
+from engine.server import cli as serve
+from export import cli as export
 from hiper.cli import doctor, edit, fit
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
-COMMANDS = {"hiper-fit": fit.app, "hiper-edit": edit.app, "hiper-doctor": doctor.app, "hiper-export": cli.app}
+COMMANDS = {
+    "hiper-fit": fit.app,
+    "hiper-edit": edit.app,
+    "hiper-doctor": doctor.app,
+    "hiper-export": export.app,
+    "hiper-serve": serve.app,
+    "hiper-bench": bench.app,
+}
 
 
 def block(containing: str) -> str:
@@ -28,7 +37,7 @@ def block(containing: str) -> str:
 
 @pytest.mark.parametrize("line", re.findall(r"^hiper-\w+.*$", README, re.MULTILINE))
 def test_commands_are_understood(line):
-    name, *arguments = shlex.split(line)
+    name, *arguments = shlex.split(line, comments=True)
     assert typer.main.get_command(COMMANDS[name]).make_context(name, arguments).params
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import io
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -70,6 +71,15 @@ def test_generate(client: OpenAI, tail: str) -> None:
     assert answer.usage.total_tokens == 0
     again = client.images.generate(prompt="a dog", extra_body=QUICK | {"tail": tail, "guidance_interval": [0, 1]})
     assert again.data is not None and again.data[0].b64_json == answer.data[0].b64_json
+
+
+def test_the_example_of_the_readme(url: str, tail: str) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    [example] = [code for code in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "import OpenAI" in code]
+    example = example.replace("http://127.0.0.1:8910", url).replace("tail_…", tail)
+    exec(example, shown := dict[str, Any]())
+    shown["client"].close()
+    assert opened(shown["answer"].data[0].b64_json).size == (32, 32)
 
 
 def test_everything_the_client_can_send_that_means_something(client: OpenAI) -> None:
