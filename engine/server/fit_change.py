@@ -43,18 +43,18 @@ class FitChange:
 
     def succeed(self, id: str, tail_id: str) -> None:
         """End a fit whose tail is stored in this transaction."""
-        self._end(id, "succeeded")
         self.tell(id, "succeeded", tail=tail_id)
+        self._end(id, "succeeded")
 
     def fail(self, id: str, error: dict[str, Any]) -> None:
         """End a fit without a tail."""
-        self._end(id, "failed", error=json.dumps(error, allow_nan=False))
         self.tell(id, "failed", **error)
+        self._end(id, "failed", error=json.dumps(error, allow_nan=False))
 
     def cancel(self, id: str) -> None:
         """End a fit as its owner wished."""
-        self._end(id, "cancelled")
         self.tell(id, "cancelled")
+        self._end(id, "cancelled")
 
     def queue_again(self, id: str, reason: str, **values: Any) -> None:
         """Let another attempt begin at the last checkpoint."""
@@ -70,5 +70,6 @@ class FitChange:
     def _end(self, id: str, state: str, error: str | None = None) -> None:
         self.update(id, state=state, error=error, finished_at=self.now, lease_until=None, cancel_requested=0)
         self.connection.execute("DELETE FROM checkpoints WHERE fit_id = ?", (id,))
-        # The fit keeps its losses; who begins to listen now is told of the end only.
+        # The fit keeps its losses; who begins to listen now is told of the end only. The end has its number already:
+        # a higher one than those who listened until now have seen.
         self.connection.execute("DELETE FROM events WHERE fit_id = ? AND kind = 'progress'", (id,))

@@ -308,6 +308,23 @@ def test_a_fit_tells_its_story(store: Store) -> None:
     assert row and row.tail_id == tail.id and row.losses == ((1, 0.5), (2, 0.25)) and row.settings == SETTINGS
 
 
+@pytest.mark.parametrize("end", ["finish", "fail", "cancel"])
+def test_whoever_has_seen_the_last_progress_is_told_of_the_end(store: Store, end: str) -> None:
+    fit = submit(store)
+    store.claim_fit(30)
+    store.record_step(fit.id, 1, 4, 4, [0.5], 30)
+    seen = store.events(fit.id)[-1]
+    assert seen.kind == "progress"
+    if end == "finish":
+        store.finish_fit(fit.id, 1, TAIL)
+    elif end == "fail":
+        store.fail_fit(fit.id, 1, {"code": "diverged", "message": "no"})
+    else:
+        store.end_cancelled(fit.id, 1)
+    [last] = store.events(fit.id, seen.seq)
+    assert last.kind in ("succeeded", "failed", "cancelled")
+
+
 def test_threads_share_a_store(store: Store) -> None:
     def work() -> None:
         for _ in range(10):
