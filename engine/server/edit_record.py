@@ -3,7 +3,7 @@
 import asyncio
 import time
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from engine.server.errors import ApiError
 from engine.server.messages import EditAccepted, EditDone, EditEnded, EditStep, EndReason
@@ -23,6 +23,13 @@ _ANSWERS: Final[dict[EndReason, tuple[int, str, float | None, str | None]]] = {
     "cancelled": (503, "draining", 5.0, None),  # by a server that ends; whoever cancels by name never asks the engine
     "engine": (503, "engine_unavailable", 2.0, None),
 }
+
+
+class Failure(NamedTuple):
+    """What is told of an error. The error itself would keep alive all that its request had, for as long as it is kept."""
+
+    code: str
+    message: str
 
 
 @dataclass
@@ -56,7 +63,7 @@ class EditRecord:
     created_at: float = field(default_factory=time.time)
     status: Status = "queued"
     finished_at: float | None = None
-    error: Exception | None = None
+    failure: Failure | None = None
     inbox: asyncio.Queue[tuple[int, Happy | Exception]] = field(default_factory=asyncio.Queue)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
@@ -76,20 +83,31 @@ class EditRecord:
         """Finish, unless it is finished, and cancel the edits that go on."""
         if self.finished_at is not None:
             return
-        self.status, self.error, self.finished_at = status, error, time.time()
+        self.status, self.finished_at = status, time.time()
         for edit, task in zip(self.edits, self.tasks, strict=True):
             if edit.status in ("queued", "running"):
                 edit.status = "cancelled"
                 task.cancel()
         if error is not None:
+            self.failure = _failure(error)
             self.inbox.put_nowait((0, error))
 
     async def stopped(self) -> None:
         """Wait until the engine was told of all that was cancelled."""
         await asyncio.gather(*self.tasks, return_exceptions=True)
 
+    def let_go(self) -> None:
+        """Keep only what is told of a finished request: no picture that nobody took, and no task's stack."""
+        self.inbox, self.tasks = asyncio.Queue(), []
+
 
 def ended(reason: EndReason, message: str) -> ApiError:
     """The answer to a request whose edit ended without a picture."""
     status, code, retry_after_s, param = _ANSWERS[reason]
     return ApiError(status, code, message, param=param, retry_after_s=retry_after_s)
+
+
+def _failure(error: Exception) -> Failure:
+    if isinstance(error, ApiError):
+        return Failure(error.code, error.message)
+    return Failure("internal", "the server made a mistake; its log has the details")

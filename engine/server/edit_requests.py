@@ -89,6 +89,7 @@ class EditRequests:
             record.end("cancelled")
             self._close(record)
             await record.stopped()
+            record.let_go()
 
     def _open(self, owner: str, id: str, edits: Sequence[StartEdit]) -> EditRecord:
         assert id not in self._under_way, "the app gives every request an id that no other has"

@@ -1,8 +1,10 @@
 """The registry of edits against an engine that does as each test says."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 import pytest
 
@@ -130,7 +132,8 @@ def test_edit_without_picture_is_an_error(reason: EndReason, status: int, code: 
         assert (caught.value.status, caught.value.code) == (status, code)
         assert (caught.value.retry_after_s is not None) == retry
         record = requests.get("ann", "r")
-        assert record is not None and record.status == "failed" and record.error is caught.value
+        assert record is not None and record.status == "failed"
+        assert record.failure == (code, f"because of {reason}")
         assert counted(metrics, outcome=reason) == 1
 
     run(test())
@@ -255,6 +258,39 @@ def test_mistake_of_ours_leaves_nobody_waiting() -> None:
     async def test() -> None:
         with pytest.raises(KeyError):
             await all_of(EditRequests(Engine(breaks), Metrics()), 2)
+
+    run(test())
+
+
+class Upload:
+    """Something large that a request has."""
+
+
+def test_failed_request_keeps_nothing_of_what_it_had() -> None:
+    async def test() -> None:
+        requests, upload = EditRequests(Engine(ends("prompt")), Metrics()), Upload()
+        left = weakref.ref(upload)
+
+        async def respond(upload: Upload) -> None:
+            await all_of(requests, 2)
+
+        with suppress(ApiError):
+            await respond(upload)
+        del upload
+        gc.collect()
+        assert record_of(requests, "r").failure and left() is None
+
+    run(test())
+
+
+def test_pictures_that_nobody_took_are_not_kept() -> None:
+    async def test() -> None:
+        requests = EditRequests(Engine(paints), Metrics())
+        async with aclosing(requests.run("ann", "r", edits(3))) as messages:
+            await anext(messages)
+            await until(lambda: record_of(requests, "r").status == "succeeded")
+        gc.collect()
+        assert not [thing for thing in gc.get_objects() if type(thing) is EditDone]
 
     run(test())
 

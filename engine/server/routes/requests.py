@@ -72,11 +72,5 @@ def _describe(record: EditRecord | None, id: str) -> RequestProgress:
         ],
         created_at=record.created_at,
         finished_at=record.finished_at,
-        error=None if record.error is None else _error(record.error),
+        error=record.failure and RequestError(code=record.failure.code, message=record.failure.message),
     )
-
-
-def _error(error: Exception) -> RequestError:
-    if isinstance(error, ApiError):
-        return RequestError(code=error.code, message=error.message)
-    return RequestError(code="internal", message="the server made a mistake; its log has the details")
