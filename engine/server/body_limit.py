@@ -1,9 +1,10 @@
-"""How large a request may be, and all that are under way together.
+"""How large a request may be, how long it may take to come, and how large all that are under way may be together.
 
 FastAPI's own `max_body_size` answers in plain text where a length is declared; ours is an error like all others.
 """
 
-from typing import Final
+import asyncio
+from typing import Final, NoReturn
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -12,6 +13,8 @@ from engine.server.errors import ApiError
 
 # All bodies together, in the largest that one may be: they lie in memory.
 LARGEST_AT_ONCE: Final = 16
+# Whoever sends a byte now and then would hold its part of them for ever.
+BODY_S: Final = 120.0
 
 
 class BodyLimit:
@@ -24,8 +27,8 @@ class BodyLimit:
 
     def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
         self._app = app
-        self._max = max_body_bytes
-        self._held = 0
+        self.max_body_bytes = max_body_bytes
+        self.held_bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse, or go on."""
@@ -33,34 +36,55 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         declared = Headers(scope=scope).get("content-length", "0")
-        if declared.isdecimal() and int(declared) > self._max:
-            raise self._too_large()
-        received = 0
-
-        async def count() -> Message:
-            nonlocal received
-            message = await receive()
-            size = len(message.get("body", b""))
-            received += size
-            self._held += size
-            self._check(received)
-            return message
-
-        async def check(message: Message) -> None:
-            # FastAPI takes our error for a broken body and answers so; that answer stops here.
-            self._check(received)
-            await send(message)
-
+        if declared.isdecimal() and int(declared) > self.max_body_bytes:
+            raise _too_large(self.max_body_bytes)
+        body = _Body(self, receive, send)
         try:
-            await self._app(scope, count, check)
+            await self._app(scope, body.receive, body.send)
         finally:
-            self._held -= received
+            self.held_bytes -= body.size_bytes
 
-    def _check(self, received: int) -> None:
-        if received > self._max:
-            raise self._too_large()
-        if received and self._held > LARGEST_AT_ONCE * self._max:
-            raise ApiError(503, "busy", "too much is being uploaded at once; try again soon", retry_after_s=2)
 
-    def _too_large(self) -> ApiError:
-        return ApiError(413, "too_large", f"the request is larger than {self._max} bytes; send a smaller picture")
+class _Body:
+    """One request's body; once it was refused, nothing else is the answer."""
+
+    def __init__(self, limit: BodyLimit, receive: Receive, send: Send) -> None:
+        self.size_bytes = 0
+        self._limit, self._receive, self._send = limit, receive, send
+        self._deadline: float | None = asyncio.get_running_loop().time() + BODY_S
+        self._refusal: ApiError | None = None
+
+    async def receive(self) -> Message:
+        """The next part, if it may still come."""
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                message = await self._receive()
+        except TimeoutError:
+            self._refuse(ApiError(408, "body_late", f"the request was not whole after {BODY_S:g} s; send it faster"))
+        if not message.get("more_body"):
+            self._deadline = None  # what still comes is the end of the connection
+        self._count(len(message.get("body", b"")))
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Pass an answer on; FastAPI takes our error for a broken body and answers so, which stops here."""
+        if self._refusal is not None:
+            raise self._refusal
+        await self._send(message)
+
+    def _count(self, size_bytes: int) -> None:
+        self.size_bytes += size_bytes
+        self._limit.held_bytes += size_bytes
+        most_bytes = self._limit.max_body_bytes
+        if self.size_bytes > most_bytes:
+            self._refuse(_too_large(most_bytes))
+        if size_bytes and self._limit.held_bytes > LARGEST_AT_ONCE * most_bytes:
+            self._refuse(ApiError(503, "busy", "too much is being uploaded at once; try again soon", retry_after_s=2))
+
+    def _refuse(self, refusal: ApiError) -> NoReturn:
+        self._refusal = refusal
+        raise refusal
+
+
+def _too_large(most_bytes: int) -> ApiError:
+    return ApiError(413, "too_large", f"the request is larger than {most_bytes} bytes; send a smaller picture")

@@ -8,7 +8,7 @@ from typing import Any, Final
 from starlette.responses import JSONResponse
 
 # Trying again later may help with these, and never with any other.
-_MAY_PASS: Final = {429, 503, 507}
+_MAY_PASS: Final = {408, 429, 503, 507}
 _OPENAI_PATHS: Final = ("/v1/images/", "/v1/models")
 _OPENAI_TYPES: Final = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 

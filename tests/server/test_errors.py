@@ -175,3 +175,62 @@ def test_all_bodies_together_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> No
     held.clear()
     anyio.run(ask)
     assert answers == ["busy", "busy"]
+
+
+def test_limit_of_all_bodies_spares_those_that_came_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.server.body_limit.LARGEST_AT_ONCE", 1)
+    answered = []
+
+    async def app(scope, receive, send):  # type: ignore[no-untyped-def]
+        await receive()
+        limit.held_bytes += 10  # of others, who are refused
+        await send({"type": "http.response.start"})
+
+    async def receive():  # type: ignore[no-untyped-def]
+        return {"type": "http.request", "body": b"x" * 10, "more_body": False}
+
+    async def send(message):  # type: ignore[no-untyped-def]
+        answered.append(message)
+
+    limit = BodyLimit(app, 10)
+    anyio.run(limit, {"type": "http", "headers": []}, receive, send)
+    assert len(answered) == 1
+
+
+def test_body_that_takes_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.server.body_limit.BODY_S", 0.05)
+    answered = []
+
+    async def app(scope, receive, send):  # type: ignore[no-untyped-def]
+        try:
+            while (await receive())["more_body"]:
+                pass
+        except ApiError:  # as FastAPI does
+            await send({"type": "http.response.start"})
+
+    async def drip():  # type: ignore[no-untyped-def]
+        await anyio.sleep(0.01)
+        return {"type": "http.request", "body": b"x", "more_body": True}
+
+    async def send(message):  # type: ignore[no-untyped-def]
+        answered.append(message)
+
+    with pytest.raises(ApiError, match=r"not whole after 0\.05 s") as caught:
+        anyio.run(BodyLimit(app, 10**6), {"type": "http", "headers": []}, drip, send)
+    assert caught.value.status == 408 and not answered
+
+
+def test_answer_to_a_whole_body_may_take_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.server.body_limit.BODY_S", 0.05)
+    messages = [{"type": "http.request", "body": b"x", "more_body": False}, {"type": "http.disconnect"}]
+    seen = []
+
+    async def app(scope, receive, send):  # type: ignore[no-untyped-def]
+        seen.extend([(await receive())["type"], (await receive())["type"]])
+
+    async def receive():  # type: ignore[no-untyped-def]
+        await anyio.sleep(0 if len(messages) == 2 else 0.1)
+        return messages.pop(0)
+
+    anyio.run(BodyLimit(app, 10), {"type": "http", "headers": []}, receive, None)
+    assert seen == ["http.request", "http.disconnect"]
