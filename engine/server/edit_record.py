@@ -26,7 +26,7 @@ _ANSWERS: Final[dict[EndReason, tuple[int, str, float | None, str | None]]] = {
 
 
 class Failure(NamedTuple):
-    """What is told of an error. The error itself would keep alive all that its request had, for as long as it is kept."""
+    """What is told of an error; while the error itself is kept, all that its request had is kept too."""
 
     code: str
     message: str
