@@ -1,7 +1,6 @@
 """Builds a bundle: every network exported, compared with PyTorch and named in a manifest, or nothing at all."""
 
 import copy
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -25,15 +24,13 @@ from export.describe import (
 )
 from export.modules import MODULES
 from export.profiles import SIGNATURES, Sizes, choose_open_axes
+from export.progress import Report
 from export.room import check_room, weight_bytes
 from export.to_onnx import write_onnx
 from export.unfinished import unfinished_folder
 from export.verify import CHECKING_RUNTIMES, check_onnx, check_parity
 from export.verify_edit import check_edit
 from hiper.models import StableDiffusion
-
-# What is being done, and which part of the work is behind it, 0 to 1.
-Report = Callable[[str, float], None]
 
 _DTYPES: Final = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 

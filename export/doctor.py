@@ -12,11 +12,12 @@ from engine.edit_request import EditRequest
 from engine.editor import Editor
 from engine.runtimes import Network, RuntimeOptions
 from engine.runtimes.gpu import Gpu, describe_gpu
-from export.build import Report, build_bundle
+from export.build import build_bundle
 from export.config import ExportConfig, PlanConfig
 from export.example import example_inputs
 from export.plans import add_plans
 from export.profiles import SIGNATURES, Sizes
+from export.progress import Report
 from export.verify_edit import check_edit
 from hiper.models import StableDiffusion, load_model
 

@@ -12,11 +12,11 @@ from engine.errors import BundleError
 from engine.manifest import NETWORKS, FileRecord, Manifest, Plan
 from engine.runtimes import RuntimeOptions, load_network
 from engine.runtimes.gpu import Gpu, describe_gpu
-from export.build import Report
 from export.config import ExportConfig, PlanConfig
 from export.describe import describe_file
 from export.modules import MODULES
 from export.profiles import SIGNATURES, Sizes
+from export.progress import Report
 from export.verify import check_network
 from hiper.models import StableDiffusion
 

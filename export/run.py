@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from engine.bundle_files import read_manifest
 from engine.manifest import Manifest
 from engine.runtimes.gpu import describe_gpu
-from export.build import Report, build_bundle
+from export.build import build_bundle
 from export.config import ExportConfig, PlanConfig
 from export.plans import add_plans, check_model
+from export.progress import Report, progress_bar
 from export.termination import ending_cleanly
-from hiper.cli.console import messages, say
+from hiper.cli.console import say
 from hiper.models import StableDiffusion, load_model
 
 
@@ -42,7 +39,7 @@ class ExportRun:
         if self.plans is not None:
             # A missing GPU shall not show after an hour.
             describe_gpu(self.plans.device)
-        with ending_cleanly(), _progress() as report:
+        with ending_cleanly(), progress_bar() as report:
             report(f"loading {self.model}", 0.0)
             model = load_model(self.model, clip_skip=self.clip_skip)
             if self.folder.exists() and not self.force and (self.plans or self.check):
@@ -78,18 +75,3 @@ def _tell(manifest: Manifest, compared: list[str]) -> None:
     say(f"one whole edit: {manifest.edit_psnr_db:.1f} dB from PyTorch")
     if compared:
         say(f"Polygraphy agrees about the {', '.join(compared)}")
-
-
-@contextmanager
-def _progress() -> Iterator[Report]:
-    console = messages()
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(compact=True),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=1.0)
-        yield lambda what, done: progress.update(task, description=what, completed=done)
