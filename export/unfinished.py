@@ -3,7 +3,7 @@
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,22 +11,31 @@ from engine.bundle_files import MANIFEST_NAME
 from engine.errors import OutputError
 
 
+def is_bundle(folder: Path) -> bool:
+    """Tell whether a folder is what `hiper-export` wrote."""
+    return (folder / MANIFEST_NAME).is_file()
+
+
 @contextmanager
-def unfinished_folder(folder: Path, force: bool) -> Iterator[Path]:
+def unfinished_folder(
+    folder: Path, force: bool, what: str = "bundle", is_one: Callable[[Path], bool] = is_bundle
+) -> Iterator[Path]:
     """Give a hidden folder beside the wanted one; it takes its name when the block ends without an error.
 
     Args:
         folder: the wanted one; its parent is made.
-        force: replace a bundle that is there, at the end.
+        force: replace what is there, at the end.
+        what: the only thing that may be replaced.
+        is_one: tells whether what is there is such a thing.
 
     Raises:
-        OutputError: the name is taken, what is there is no bundle, or the disk refuses.
+        OutputError: the name is taken, what is there is something else, or the disk refuses.
     """
     folder = folder.absolute()
     if folder.exists() and not force:
         raise OutputError(f"{folder} exists already; choose another folder, or replace it with --force")
-    if folder.exists() and not (folder / MANIFEST_NAME).is_file():
-        raise OutputError(f"{folder} is no bundle, --force replaces nothing else; choose another folder")
+    if folder.exists() and not is_one(folder):
+        raise OutputError(f"{folder} is no {what}, --force replaces nothing else; choose another folder")
     unfinished = folder.with_name(f".{folder.name}.{secrets.token_hex(8)}.tmp")
     try:
         unfinished.mkdir(parents=True)
@@ -40,7 +49,7 @@ def unfinished_folder(folder: Path, force: bool) -> Iterator[Path]:
 
 
 def _sync(folder: Path) -> None:
-    for path in folder.iterdir():
+    for path in filter(Path.is_file, folder.rglob("*")):
         with open(path, "rb") as file:
             os.fsync(file.fileno())
 

@@ -1,0 +1,1 @@
+"""Bundle → Triton model repository."""
