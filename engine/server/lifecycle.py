@@ -24,6 +24,7 @@ from engine.server.engine_options import EngineOptions
 from engine.server.first_bundle import find_bundle
 from engine.server.fit_events import FitEvents
 from engine.server.fit_runner import FitRunner
+from engine.server.http_protocol import HttpProtocol
 from engine.server.limits import Limits
 from engine.server.metrics import Metrics
 from engine.server.origin import is_loopback
@@ -188,6 +189,7 @@ def _serve_metrics(services: Services) -> None:
 def _uvicorn_config(services: Services) -> uvicorn.Config:
     return uvicorn.Config(
         create_app(services),
+        http=HttpProtocol,
         lifespan="off",
         ws="none",
         access_log=False,
