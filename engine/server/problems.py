@@ -81,6 +81,15 @@ def _from_upload(error: UploadError) -> ApiError:
     return ApiError(_UPLOAD_STATUS[error.code], error.code, str(error), param="image")
 
 
+def _from_store(error: StoreError) -> ApiError:
+    """Its words name the server's folders: they are for the operator."""
+    logger.error("%s", error)
+    if isinstance(error, DiskFull):
+        return ApiError(507, "disk_full", "the server's disk is full; its operator has to make room", retry_after_s=60)
+    told = "the server cannot use its data at present; its log says why"
+    return ApiError(503, "store_unavailable", told, retry_after_s=10)
+
+
 _CONVERSIONS: Final[dict[type[Exception], Callable[[Any], ApiError]]] = {
     HTTPException: _from_http,
     RequestValidationError: _from_validation,
@@ -90,7 +99,6 @@ _CONVERSIONS: Final[dict[type[Exception], Callable[[Any], ApiError]]] = {
     IdempotencyMismatch: lambda error: ApiError(422, "idempotency_mismatch", str(error), param="Idempotency-Key"),
     QuotaReached: lambda error: ApiError(429, "quota_exceeded", str(error), retry_after_s=30),
     QueueFull: lambda error: ApiError(503, "busy", str(error), retry_after_s=30),
-    DiskFull: lambda error: ApiError(507, "disk_full", str(error), retry_after_s=60),
-    StoreError: lambda error: ApiError(503, "store_unavailable", str(error), retry_after_s=10),
+    StoreError: _from_store,
     EngineDown: lambda error: ApiError(503, "engine_unavailable", str(error), retry_after_s=2),
 }

@@ -86,6 +86,12 @@ def test_a_mistake_of_ours_is_logged_with_the_requests_id_and_told_without_its_w
     assert "secret" not in answer.text and "a secret" in caplog.text
 
 
+@pytest.mark.parametrize("kind", [StoreError, DiskFull])
+def test_what_the_disk_says_is_for_the_log(kind: type[StoreError], caplog: pytest.LogCaptureFixture) -> None:
+    assert "/srv/data" not in str(api_error(kind("/srv/data is broken")))
+    assert "/srv/data is broken" in caplog.text
+
+
 def test_ids_are_the_clients_if_they_are_ids(client: TestClient) -> None:
     for wanted in ("abc", "A-1_b.c", "x" * 64):
         assert client.get("/livez", headers={"x-request-id": wanted}).headers["x-request-id"] == wanted
