@@ -5,6 +5,7 @@ import re
 import secrets
 import time
 from typing import Final
+from urllib.parse import quote
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
@@ -79,7 +80,7 @@ class Access:
         self._metrics.requests.labels(route, code).inc()
         self._metrics.request_seconds.labels(route).observe(seconds)
         if self._log:
-            logger.info("%s %s %d %.1f ms", scope["method"], scope["path"], code, 1e3 * seconds)
+            logger.info("%s %s %d %.1f ms", scope["method"], quote(scope["path"]), code, 1e3 * seconds)
 
 
 class _Answer:

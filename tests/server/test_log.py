@@ -50,6 +50,7 @@ def test_a_requests_line_has_its_id_and_never_its_prompt(
     logged = TestClient(create_app(services), base_url=f"http://{HOST}")
     logged.portal = client.portal
     with caplog.at_level(logging.INFO):
+        logged.get("/livez%0aINFO%20all%20is%20well")
         logged.post(
             "/v1/images/generations?a=secret",
             json={"prompt": "a secret dog", "num_inference_steps": 1},
@@ -57,3 +58,4 @@ def test_a_requests_line_has_its_id_and_never_its_prompt(
         )
     ours = "\n".join(record.getMessage() for record in caplog.records if record.name.startswith("engine"))
     assert "POST /v1/images/generations 200" in ours and "secret" not in ours
+    assert "GET /livez%0AINFO%20all%20is%20well 404" in ours
