@@ -25,7 +25,8 @@ def back_up(database: Database, blobs: Blobs, path: Path) -> None:
     unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     with storage_errors(path):
         try:
-            (unfinished / blobs.folder.name).mkdir(mode=0o700, parents=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            unfinished.mkdir(mode=0o700)
             _copy(database, blobs, unfinished)
             os.replace(unfinished, path)
         finally:

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -188,6 +189,12 @@ def test_a_backup_made_while_others_write_is_a_data_folder(tmp_path: Path) -> No
         store.backup(tmp_path / "data" / "hiper.db" / "impossible")
     store.close()
     assert not list(tmp_path.glob(".*"))
+
+
+def test_a_backup_is_for_its_owners_eyes(tmp_path: Path) -> None:
+    with closing(Store(tmp_path / "data")) as store:
+        store.backup(tmp_path / "new" / "backup")
+    assert (tmp_path / "new" / "backup").stat().st_mode & 0o777 == 0o700
 
 
 def test_a_backup_does_not_pretend_to_be_whole(tmp_path: Path) -> None:
