@@ -17,7 +17,7 @@ from export.unfinished import unfinished_folder
 
 VERSION: Final = "1"
 
-# An image takes the VAE gigabytes at 512 pixels.
+# A guess: the VAE's memory grows with every image, and a server shares the GPU with the UNet.
 _MAX_IMAGES: Final = 4
 _MAX_ROWS: Final = {"text_encoder": BUCKETS[-1], "unet": BUCKETS[-1], "decoder": _MAX_IMAGES, "encoder": _MAX_IMAGES}
 
