@@ -16,6 +16,7 @@ from benchmarks import cli as bench
 from engine.errors import HiPerError
 from engine.server import cli as serve
 from export import cli as export
+from export.triton import cli as triton
 from hiper.cli import doctor, edit, fit
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
@@ -24,6 +25,7 @@ COMMANDS = {
     "hiper-edit": edit.app,
     "hiper-doctor": doctor.app,
     "hiper-export": export.app,
+    "hiper-triton": triton.app,
     "hiper-serve": serve.app,
     "hiper-bench": bench.app,
 }
