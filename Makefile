@@ -33,6 +33,10 @@ serve: $(INSTALLED)
 test: $(INSTALLED) browser
 	$(BIN)/python -m pytest
 
+# What the server promises, at full length.
+soak: $(INSTALLED)
+	HIPER_SOAK_MINUTES=10 $(BIN)/python -m pytest tests/server/promises
+
 check: $(INSTALLED) browser
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
