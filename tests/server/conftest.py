@@ -114,8 +114,8 @@ def start_server(tmp_path: Path, bundle: Path) -> Iterator[StartServer]:
         def start(*options: str, data_dir: Path = tmp_path / "data", ready: bool = True) -> RunningServer:
             named = {"--bundle", "--model"} & {*options}
             usual = () if named else ("--bundle", str(bundle), "--no-fits", "--runtime", "onnxruntime")
-            server = _spawn(tmp_path / "server.log", data_dir, *usual, *options)
-            stack.callback(_kill, server.process)
+            server = spawn(tmp_path / "server.log", data_dir, *usual, *options)
+            stack.callback(kill, server.process)
             if ready:
                 wait_until(lambda: httpx.get(f"{server.url}/readyz").status_code == 200)
             return server
@@ -128,13 +128,16 @@ def running_server(start_server: StartServer) -> RunningServer:
     return start_server()
 
 
-def _spawn(log: Path, data_dir: Path, *options: str) -> RunningServer:
+def spawn(
+    log: Path, data_dir: Path, *options: str, prefix: tuple[str, ...] = (), cwd: Path = ROOT, **environment: str
+) -> RunningServer:
+    """Start `hiper-serve`; it listens when this returns, and is ready some time later."""
     command = [sys.executable, "-m", "engine.server.cli", "--port", "0", "--metrics-port", "0", "--threads", "1"]
     with open(log, "a") as file:
         process = subprocess.Popen(
-            [*command, "--data-dir", str(data_dir), *options],
-            cwd=ROOT,
-            env=os.environ | {"HIPER_DISK_FLOOR_BYTES": "0"},
+            [*prefix, *command, "--data-dir", str(data_dir), *options],
+            cwd=cwd,
+            env=os.environ | {"HIPER_DISK_FLOOR_BYTES": "0"} | environment,
             stdout=subprocess.PIPE,
             stderr=file,
             text=True,
@@ -145,7 +148,8 @@ def _spawn(log: Path, data_dir: Path, *options: str) -> RunningServer:
     return RunningServer(url, data_dir, process, log)
 
 
-def _kill(process: "subprocess.Popen[str]") -> None:
+def kill(process: "subprocess.Popen[str]") -> None:
+    """Kill a server, if it still runs, and tidy up."""
     process.kill()
     process.wait()
     assert process.stdout is not None
