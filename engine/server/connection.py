@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine
+from contextlib import aclosing
 from typing import Any, Final, TypeVar
 
 from starlette.background import BackgroundTask
@@ -69,9 +70,10 @@ class EventStream(Response):
             await self._events.aclose()
 
     async def _send_all(self, send: Send) -> None:
-        async for piece in _with_pings(self._events):
-            async with asyncio.timeout(STALLED_S):
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
+        async with aclosing(_with_pings(self._events)) as pieces:
+            async for piece in pieces:
+                async with asyncio.timeout(STALLED_S):
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
@@ -90,6 +92,7 @@ async def _with_pings(events: AsyncGenerator[bytes, None]) -> AsyncGenerator[byt
         yield piece
 
 
-def event(name: str, data: str) -> bytes:
+def event(name: str, data: str, id: int | None = None) -> bytes:
     """A server-sent event; the data must be a line, as JSON without indentation is."""
-    return f"event: {name}\ndata: {data}\n\n".encode()
+    number = "" if id is None else f"id: {id}\n"
+    return f"event: {name}\ndata: {data}\n{number}\n".encode()

@@ -5,6 +5,7 @@ import json
 import re
 from typing import Any
 
+import httpx
 import pytest
 from anyio.from_thread import BlockingPortal
 from PIL import Image
@@ -12,6 +13,7 @@ from starlette.testclient import TestClient
 
 from engine.server.services import Services
 from tests.server.conftest import wait_until
+from tests.server.serving import serving
 from tests.server.test_tails_routes import DATA
 
 LEASE_S = 60
@@ -116,6 +118,22 @@ def test_who_goes_away_is_forgotten(client: TestClient, services: Services) -> N
         assert next(lines) == "event: queued"
         assert services.fit_events._watchers
     wait_until(lambda: not services.fit_events._watchers)
+
+
+def test_who_goes_away_while_there_is_news_is_forgotten_at_once(
+    client: TestClient, services: Services, portal: BlockingPortal, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = submit(client).headers["location"]
+    claim = services.store.claim_fit(LEASE_S)
+    assert claim is not None
+    with serving(services, portal) as url, httpx.Client(base_url=url) as stranger:
+        with stranger.stream("GET", f"{place}/events") as answer:
+            next(answer.iter_lines())
+            for step in range(1, 100):
+                losses = [0.5] * 1000
+                services.store.record_step(claim.fit.id, claim.fit.fence, step, 1000, losses, LEASE_S)
+        wait_until(lambda: not services.fit_events._watchers, patience_s=5)
+    assert not caplog.records
 
 
 async def _follow(services: Services, id: str) -> list[str]:

@@ -2,23 +2,28 @@
 
 import asyncio
 import hashlib
+import json
 import time
-from collections.abc import AsyncIterable, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from fastapi import APIRouter, Depends, Form, Header, Path, Response, UploadFile
-from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from engine.server.auth import Caller, needs
+from engine.server.connection import EventStream, event
 from engine.server.errors import ApiError
 from engine.server.fit_runner import FitRunner
 from engine.server.messages import FitSettings
 from engine.server.records import Event, FitRow, FitState
 from engine.server.routes.shared import PROBLEMS, STORES, After, Limit, Name, Page, binary, page
 from engine.server.services import Services, ServicesDep
+
+_EVENTS: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"description": "Server-sent events.", "content": {"text/event-stream": {"schema": {"type": "string"}}}}
+}
 
 router = APIRouter(prefix="/v1/fits", tags=["fits"], responses=PROBLEMS)
 
@@ -173,14 +178,16 @@ async def delete_fit(services: ServicesDep, row: OwnFit) -> None:
         raise ApiError(409, "fit_not_ended", f"fit {row.id} is {row.state}; cancel it first")
 
 
-@router.get("/{fit_id}/events", response_class=EventSourceResponse)
-async def follow_fit(
-    services: ServicesDep, row: OwnFit, last_event_id: LastEventId = 0
-) -> AsyncIterable[ServerSentEvent]:
+@router.get("/{fit_id}/events", response_class=Response, responses=_EVENTS)
+async def follow_fit(services: ServicesDep, row: OwnFit, last_event_id: LastEventId = 0) -> Response:
     """All events of a fit, past ones first; ends with the fit, and goes on after `Last-Event-ID`."""
-    async with aclosing(services.fit_events.follow(row.owner, row.id, last_event_id)) as events:
-        async for event in events:
-            yield ServerSentEvent(event=event.kind, id=str(event.seq), data=_event_data(row.id, event))
+    return EventStream(_events(services, row, last_event_id))
+
+
+async def _events(services: Services, row: FitRow, after: int) -> AsyncGenerator[bytes, None]:
+    async with aclosing(services.fit_events.follow(row.owner, row.id, after)) as news:
+        async for one in news:
+            yield event(one.kind, _event_data(row.id, one), one.seq)
 
 
 @router.get("/{fit_id}/previews/{step}", response_class=Response, responses=binary("image/png", "A PNG."))
@@ -232,13 +239,13 @@ def _eta_s(row: FitRow, now: float) -> float | None:
     return round((row.steps - row.step) * (now - row.started_at) / row.step, 1)
 
 
-def _event_data(fit_id: str, event: Event) -> Mapping[str, Any]:
-    """An event's data; a picture is named by its address."""
+def _event_data(fit_id: str, event: Event) -> str:
+    """An event's data as JSON; a picture is named by its address."""
     data = {**event.data, "at": event.at}
     if event.kind == "preview":
         del data["image"]
         data["url"] = f"/v1/fits/{fit_id}/previews/{event.data['step']}"
-    return data
+    return json.dumps(data)
 
 
 def _digest(name: str, settings: FitSettings, image: str) -> str:
