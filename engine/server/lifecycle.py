@@ -72,11 +72,12 @@ def check_exposure(settings: Settings, store: Store) -> None:
     """Refuse to let strangers in.
 
     Raises:
-        ServerError: the address can be reached from elsewhere and there is no key.
+        ServerError: it can be reached from elsewhere, outright or through a proxy, and there is no key.
     """
-    if not is_loopback(settings.host) and not _has_key(store):
+    names = () if is_loopback(settings.host) else (settings.host,)
+    if (names := names + settings.allowed_hosts) and not _has_key(store):
         raise ServerError(
-            f"host {settings.host} can be reached from other machines but there is no key; make one with: "
+            f"{', '.join(names)} can be reached from other machines but there is no key; make one with: "
             f"hiper-serve keys add NAME --data-dir {settings.data_dir}"
         )
 

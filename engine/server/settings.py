@@ -90,7 +90,8 @@ class Settings(BaseSettings):
     max_edits: Annotated[int, Field(ge=1)] = 64
     edit_timeout_s: Annotated[float, Field(gt=0)] = 120.0
     max_body_bytes: Annotated[ByteSize, Field(ge=2**16)] = ByteSize(20 * 2**20)
-    max_pixels: Annotated[int, Field(ge=1)] = 16_000_000
+    # Pixels of three bytes go between processes in one message of at most 64 MiB.
+    max_pixels: Annotated[int, Field(ge=1, le=22_000_000)] = 16_000_000
     max_images_per_request: Annotated[int, Field(ge=1)] = 8
     max_steps: Annotated[int, Field(ge=1, le=1000)] = 100
     max_queued_fits: Annotated[int, Field(ge=1)] = 100

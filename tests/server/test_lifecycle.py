@@ -134,8 +134,9 @@ def test_a_damaged_bundle_is_never_ready(start_server: StartServer, bundle: Path
     assert server.stop() == 0
 
 
-def test_strangers_are_not_let_in_without_a_key(tmp_path: Path) -> None:
-    settings = load_settings(host="0.0.0.0", data_dir=tmp_path)
+@pytest.mark.parametrize("reach", [{"host": "0.0.0.0"}, {"allowed_hosts": ("hiper.example",)}])
+def test_strangers_are_not_let_in_without_a_key(reach: dict[str, Any], tmp_path: Path) -> None:
+    settings = load_settings(**reach, data_dir=tmp_path)
     with closing(Store(tmp_path)) as store:
         with pytest.raises(ServerError, match="can be reached from other machines but there is no key; make one with"):
             check_exposure(settings, store)
