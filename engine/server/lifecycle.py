@@ -74,8 +74,8 @@ def check_exposure(settings: Settings, store: Store) -> None:
     Raises:
         ServerError: it can be reached from elsewhere, outright or through a proxy, and there is no key.
     """
-    names = () if is_loopback(settings.host) else (settings.host,)
-    if (names := names + settings.allowed_hosts) and not _has_key(store):
+    names = [*settings.allowed_hosts, *([] if is_loopback(settings.host) else [settings.host])]
+    if names and not _has_key(store):
         raise ServerError(
             f"{', '.join(names)} can be reached from other machines but there is no key; make one with: "
             f"hiper-serve keys add NAME --data-dir {settings.data_dir}"
