@@ -16,7 +16,7 @@ def kinds(parent: type[HiPerError]) -> list[type[HiPerError]]:
 
 
 def test_exit_codes_are_distinct() -> None:
-    for package in ("engine", "hiper", "export"):
+    for package in ("engine", "hiper", "export", "benchmarks"):
         for path in sorted((ROOT / package).rglob("*.py")):
             if "exit_code = " in path.read_text():
                 importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))

@@ -17,7 +17,7 @@ _PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 class DatasetError(HiPerError):
     """A folder is not laid out as its dataset is published."""
 
-    exit_code = 3
+    exit_code = 19
 
 
 @dataclass(frozen=True)

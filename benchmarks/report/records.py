@@ -36,7 +36,7 @@ _OBJECTS = ("hardware", "versions", "settings", "results")
 class RecordError(HiPerError):
     """A record cannot be read, or two cannot be compared."""
 
-    exit_code = 2
+    exit_code = 18
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import importlib.util
+import itertools
 import platform
 import re
 from collections.abc import Iterator, Mapping
@@ -24,6 +25,9 @@ PURPOSES: Final[Mapping[str, str]] = MappingProxyType(
         "tensorrt": "run on NVIDIA GPUs by TensorRT",
         "xformers": "faster attention on NVIDIA GPUs",
         "ray": "serve from several machines",
+        "bench": "measure and report",
+        "bench-peers": "measure OpenVINO GenAI too",
+        "bench-images": "judge edits of photographs",
     }
 )
 _NATIVE: Final = "engine._native"
@@ -86,7 +90,7 @@ def _versions_or_remedy(packages: list[str]) -> str:
 
 
 def _extra(name: str) -> Capability:
-    packages = list(_packages(name))
+    packages = list(dict.fromkeys(_packages(name)))
     versions = {package: _version(package) for package in packages}
     missing = tuple(package for package, version in versions.items() if version is None)
     remedy = f"pip install 'hiper[{name}]'" if missing else ""
@@ -94,11 +98,12 @@ def _extra(name: str) -> Capability:
 
 
 def _packages(extra: str) -> Iterator[str]:
-    """The packages of an extra; one that is HiPer itself with another extra brings that one's."""
+    """The packages of an extra; one that is HiPer itself with other extras brings theirs."""
     for requirement in importlib.metadata.requires("hiper") or ():
-        match = re.match(r'([\w.-]+)(?:\[([\w.-]+)\])?.*;.*extra == "([\w.-]+)"', requirement)
+        match = re.match(r'([\w.-]+)(?:\[([\w.,-]+)\])?.*;.*extra == "([\w.-]+)"', requirement)
         if match and match[3] == extra:
-            yield from _packages(match[2]) if match[1] == "hiper" else [match[1]]
+            others = match[2].split(",") if match[1] == "hiper" else []
+            yield from itertools.chain.from_iterable(map(_packages, others)) if others else [match[1]]
 
 
 def _native() -> Capability:

@@ -175,7 +175,7 @@ def test_missing_pictures_and_unknown_metrics_are_said(tedbench, judge, tmp_path
     refused = CliRunner().invoke(app, [*command, "--metric", "beauty"])
     assert refused.exit_code == 2 and "there is no metric 'beauty'" in refused.output
     missing = CliRunner().invoke(app, [*command, "--source-prompt", "a photo"])
-    assert missing.exit_code == 3
+    assert missing.exit_code == 19
 
 
 def test_a_missing_package_is_named_with_the_extra_that_brings_it(judge, monkeypatch):

@@ -201,24 +201,27 @@ class Follower:
 
 
 def repeated_steps(events: list[Told]) -> list[int]:
-    """How many of the recorded steps each attempt but the first made once more; the story must make sense."""
+    """How many of the recorded steps each attempt but the first made once more; the story must make sense.
+
+    An attempt tells its first step before it makes any; one that did not get so far has repeated nothing.
+    """
     reached = kept = attempts = 0
-    repeated = []
+    repeated: list[int] = []
+    begins = False
     for event in events:
-        if event.kind == "progress":
-            reached = max(reached, event.data["step"])
-        elif event.kind == "checkpoint":
-            kept = event.data["step"]
-            reached = max(reached, kept)
-        elif event.kind in ("started", "resumed"):
-            attempts += 1
+        if event.kind in ("started", "resumed"):
+            attempts, begins = attempts + 1, True
             assert (event.kind == "started") == (attempts == 1)
             assert (event.data["attempt"], event.data["step"]) == (attempts, kept)
-            repeated.append(reached - kept)
-            reached = kept
+        elif event.kind == "progress":
+            if begins and attempts > 1:
+                repeated.append(reached - event.data["step"])
+            reached, begins = (event.data["step"] if begins else max(reached, event.data["step"])), False
+        elif event.kind == "checkpoint":
+            kept = event.data["step"]
     numbers = [event.seq for event in events]
     assert numbers == sorted(set(numbers))
-    return repeated[1:]
+    return repeated
 
 
 def until(deployment: Deployment, condition: Callable[[], Any]) -> None:
