@@ -25,6 +25,10 @@ _ANSWERS: Final[dict[EndReason, tuple[int, str, float | None, str | None]]] = {
 }
 
 
+# Even an empty one has 3 KB, and thousands of finished requests are kept.
+_NO_INBOX: Final[asyncio.Queue[tuple[int, Happy | Exception]]] = asyncio.Queue()
+
+
 class Failure(NamedTuple):
     """What is told of an error; while the error itself is kept, all that its request had is kept too."""
 
@@ -32,7 +36,7 @@ class Failure(NamedTuple):
     message: str
 
 
-@dataclass
+@dataclass(slots=True)
 class EditState:
     """How far one edit is."""
 
@@ -98,7 +102,7 @@ class EditRecord:
 
     def let_go(self) -> None:
         """Keep only what is told of a finished request: no picture that nobody took, and no task's stack."""
-        self.inbox, self.tasks = asyncio.Queue(), []
+        self.inbox, self.tasks = _NO_INBOX, []
 
 
 def ended(reason: EndReason, message: str) -> ApiError:
