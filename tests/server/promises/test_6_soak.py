@@ -12,7 +12,8 @@ from tests.server.promises.load import Load
 from tests.server.promises.resources import PARTS, Sample, Watch, growth_mib_per_minute
 
 SECONDS = 60 * MINUTES if MINUTES else 6.0
-WARM_UP_S = min(30.0, SECONDS / 2)
+# Long enough for as many finished requests as the server remembers, and for memory to be as scattered as it gets.
+WARM_UP_S = min(180.0, SECONDS / 2)
 # Each growth of an hour's load would be found in ten minutes; in a few seconds only a wild one.
 MAX_GROWTH_MIB_PER_MINUTE = 1.0 if MINUTES >= 5 else 120.0
 # Threads that come and go take a connection to the database along, or the pipe of a new decoder.
