@@ -19,7 +19,7 @@ from tests.server.test_lifecycle import engine_of
 # An engine that dies again and again is started ever more rarely.
 ROUNDS = 15 if MINUTES else 3
 CLIENTS = 8
-TIMEOUT_S = 6.0
+TIMEOUT_S = 5.0
 # Between the deadline and its news at the client; the rest is the time that a busy machine takes to run the client.
 SLACK_S = 3.0
 UNHURT = {"prompt": "a dog a cat", "seed": 11, "n": 2, "num_inference_steps": 40, "stream": False}
