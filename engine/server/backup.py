@@ -11,7 +11,7 @@ from engine.server.database import Database, storage_errors
 from engine.server.schema import referred_images
 from engine.server.store_errors import StoreError
 
-_MAX_ROUNDS = 10
+_FREE_ROUNDS = 5
 
 
 def back_up(database: Database, blobs: Blobs, path: Path) -> None:
@@ -36,15 +36,24 @@ def back_up(database: Database, blobs: Blobs, path: Path) -> None:
 def _copy(database: Database, blobs: Blobs, target: Path) -> None:
     """Copy until the pictures belong to the data: one may have been deleted between the copies of the two."""
     copied = Blobs(target / blobs.folder.name)
-    for _ in range(_MAX_ROUNDS):
-        wanted = _copy_database(database, target / database.path.name)
-        for sha256 in wanted - copied.names():
-            if blobs.has(sha256):
-                _copy_file(blobs.path(sha256), copied.path(sha256))
-        if wanted <= copied.names():
-            copied.remove(copied.names() - wanted)
+    for _ in range(_FREE_ROUNDS):
+        if _is_whole(database, blobs, target / database.path.name, copied):
             return
-    raise StoreError(f"pictures of {database.path} are missing; run hiper-serve check")
+    with database.writing():  # nothing is deleted meanwhile
+        if not _is_whole(database, blobs, target / database.path.name, copied):
+            raise StoreError(f"pictures of {database.path} are missing; run hiper-serve check")
+
+
+def _is_whole(database: Database, blobs: Blobs, path: Path, copied: Blobs) -> bool:
+    """Copy the database to `path` and what it refers to into `copied`; whether that has all of it."""
+    wanted = _copy_database(database, path)
+    for sha256 in wanted - copied.names():
+        if blobs.has(sha256):
+            _copy_file(blobs.path(sha256), copied.path(sha256))
+    if not wanted <= copied.names():
+        return False
+    copied.remove(copied.names() - wanted)
+    return True
 
 
 def _copy_database(database: Database, path: Path) -> set[str]:

@@ -199,7 +199,7 @@ def test_more_edits_than_there_may_be_are_refused(running: Engine) -> None:
 
 def test_a_cancelled_edit_ends_once_and_takes_no_more_steps(running: Engine) -> None:
     running.say(msgspec.structs.replace(EDIT, num_inference_steps=900))
-    while not isinstance(running.hear(), EditStep):
+    while not isinstance(running.hear(), EditAccepted):
         pass
     running.say(CancelEdit(id="a"), CancelEdit(id="a"), CancelEdit(id="unknown"))
     heard = running.hear_until("a")
