@@ -249,8 +249,9 @@ def test_an_edit_that_kills_the_engine_twice_ends_and_the_engine_comes_back(bund
 
     async def talk() -> None:
         async with client(bundle, slow(deadly)) as it:
-            accepted, again, ended = await collect(it, msgspec.structs.replace(EDIT, tail=tail))
-            assert accepted == again and ended.reason == "engine"
+            # It may die before it can say that it accepts.
+            *accepted, ended = await collect(it, msgspec.structs.replace(EDIT, tail=tail))
+            assert len(accepted) <= 2 and ended.reason == "engine"
             assert ended.message == "the edit engine died 2 times over this edit; try again later"
             await it.wait_ready()
             assert isinstance((await collect(it, EDIT))[-1], EditDone) and it.restarts == 2
