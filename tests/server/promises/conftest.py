@@ -18,7 +18,7 @@ from hiper.pipeline import HiPer
 from hiper.recipe import choose_config
 from hiper.tail import Tail
 from tests.engine import conftest as toy
-from tests.server.promises.deployment import Deployment
+from tests.server.promises.deployment import EVERY, Deployment
 from tests.server.promises.fits import PICTURE, PROMPT, STEPS
 
 MINUTES = float(os.environ.get("HIPER_SOAK_MINUTES", 0))
@@ -29,7 +29,7 @@ WholeFit = Callable[[int], Tail]
 
 @pytest.fixture(scope="session")
 def hiper(sd1_folder: Path) -> HiPer:
-    return HiPer.from_pretrained(sd1_folder, device="cpu")
+    return HiPer.from_pretrained(sd1_folder, device="cpu", dtype="fp32")
 
 
 @pytest.fixture(scope="session")
@@ -83,6 +83,9 @@ def shared_deployment(
         small_disk[0] / "data",
         tmp_path_factory.mktemp("log") / "server.log",
         *("--bundle", str(fitted_bundle), "--model", str(sd1_folder), "--runtime", "onnxruntime"),
+        HIPER_CHECKPOINT_EVERY=str(EVERY),
+        HIPER_FIT_NICE="0",  # behind all of a busy machine it would never end
+        HIPER_FIT_DTYPE="fp32",
         OMP_NUM_THREADS="1",
     )
     yield deployment

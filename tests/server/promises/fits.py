@@ -13,7 +13,7 @@ from engine.tail_file import parse_tail_file
 from hiper.tail import Tail
 from tests.server.promises.deployment import Deployment, Follower
 
-PROMPT, STEPS = "a dog", 300
+PROMPT, STEPS = "a dog", 450
 
 
 def picture(seed: int = 0) -> bytes:

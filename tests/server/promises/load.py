@@ -133,8 +133,7 @@ class Load:
                 for line in answer.iter_lines():
                     if line.removeprefix("event: ") in FINAL:
                         break
-            self.deployment.hurry()
-            state: str = self._send("GET", place).json()["status"]
+                state: str = self._send("GET", place).json()["status"]
             if state in FINAL:
                 return state
         raise AssertionError(f"{place} never ends")

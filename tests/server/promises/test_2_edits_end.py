@@ -17,7 +17,7 @@ from tests.server.promises.edits import GENERATE, Ended, ask, leave, status, wis
 from tests.server.test_lifecycle import engine_of
 
 # An engine that dies again and again is started ever more rarely.
-ROUNDS = 15 if MINUTES else 3
+ROUNDS = 15 if MINUTES else 2
 CLIENTS = 8
 TIMEOUT_S = 5.0
 # Between the deadline and its news at the client; the rest is the time that a busy machine takes to run the client.

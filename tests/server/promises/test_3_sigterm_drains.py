@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from tests.server.conftest import wait_until
 from tests.server.promises.client import CLIENT
 from tests.server.promises.conftest import MINUTES, WholeFit
-from tests.server.promises.deployment import EVERY, Deployment, repeated_steps, until
+from tests.server.promises.deployment import Deployment, repeated_steps, until
 from tests.server.promises.edits import GENERATE, ask, status
 from tests.server.promises.fits import check_results, fit_form, submit
 
@@ -26,13 +26,13 @@ def test_edits_finish_and_fits_go_on_where_they_were(deployment: Deployment, who
 def drain_once(deployment: Deployment, whole_fit: WholeFit, expected: list[dict[int, bytes]]) -> None:
     engine = deployment.part("engine")
     assert engine is not None
-    fit, waiting = submit(deployment, 0), submit(deployment, 1)
-    until(deployment, lambda: fit.checkpoints and fit.step % EVERY)  # a checkpoint of its own is needed now
     with ThreadPoolExecutor(len(EDITS)) as pool:
         engine.suspend()  # so that the edits are under way for as long as they are wanted to be
         ids = [uuid.uuid4().hex for _ in EDITS]
         asked = [pool.submit(ask, deployment.url, wish, 150, id) for wish, id in zip(EDITS, ids, strict=True)]
         wait_until(lambda: all(status(deployment.url, id) for id in ids))
+        fit, waiting = submit(deployment, 0), submit(deployment, 1)
+        until(lambda: fit.checkpoints)
         deployment.terminate()
         wait_until(lambda: deployment.readiness() == 503)
         nothing_new_begins(deployment)
@@ -44,7 +44,7 @@ def drain_once(deployment: Deployment, whole_fit: WholeFit, expected: list[dict[
     wait_until(lambda: deployment.strays() == [])
     assert not fit.ended and not waiting.ended
     deployment.up()
-    until(deployment, lambda: fit.ended and waiting.ended)
+    until(lambda: fit.ended and waiting.ended)
     assert repeated_steps(fit.events) == [0]
     assert [event.data["reason"] for event in fit.events if event.kind == "queued"] == ["submitted", "stopped"]
     assert repeated_steps(waiting.events) == []

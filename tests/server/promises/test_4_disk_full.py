@@ -56,7 +56,7 @@ def test_a_full_disk_stops_what_needs_it_and_nothing_else(
     tail = serialize(whole_fit(0))
     painted = ask(deployment.url, EDIT, 60).images
     fit = submit(deployment, 1)
-    until(deployment, lambda: fit.step)
+    until(lambda: fit.step)
     for _ in range(ROUNDS):
         ballast.fill(chance.randrange(16))
         kept = store_until_full(deployment, tail)
@@ -66,7 +66,7 @@ def test_a_full_disk_stops_what_needs_it_and_nothing_else(
         assert Store.check(deployment.data_dir) == []
         ballast.drop()
         assert add_tail(deployment, tail).status_code == 201
-    until(deployment, lambda: fit.ended)
+    until(lambda: fit.ended)
     assert not any(event.kind == "resumed" for event in fit.events)
     check_results(deployment, {fit.id: whole_fit(1)})
 
@@ -76,7 +76,7 @@ def test_a_server_killed_on_a_full_disk_loses_nothing(
     deployment: Deployment, ballast: Ballast, whole_fit: WholeFit
 ) -> None:
     fit, tail = submit(deployment), serialize(whole_fit(0))
-    until(deployment, lambda: fit.checkpoints)
+    until(lambda: fit.checkpoints)
     for free_pages in range(8):
         ballast.fill(free_pages)
         kept = store_until_full(deployment, tail)
@@ -84,7 +84,7 @@ def test_a_server_killed_on_a_full_disk_loses_nothing(
         ballast.drop()
         deployment.up()
         reading_goes_on(deployment, kept, tail, fit.id)
-    until(deployment, lambda: fit.ended)
+    until(lambda: fit.ended)
     assert max(repeated_steps(fit.events)) <= EVERY
     check_results(deployment, {fit.id: whole_fit(0)})
 

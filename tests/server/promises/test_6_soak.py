@@ -11,7 +11,7 @@ from tests.server.promises.fits import pages
 from tests.server.promises.load import Load
 from tests.server.promises.resources import PARTS, Sample, Watch, growth_mib_per_minute
 
-SECONDS = 60 * MINUTES if MINUTES else 4.0
+SECONDS = 60 * MINUTES if MINUTES else 3.0
 # Long enough for as many finished requests as the server remembers, and for memory to be as scattered as it gets.
 WARM_UP_S = min(180.0, SECONDS / 2)
 # Each growth of an hour's load would be found in ten minutes; in a few seconds only a wild one.
