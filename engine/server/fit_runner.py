@@ -18,6 +18,7 @@ from engine.server.messages import EngineReady, FitFailed, WorkerReady
 from engine.server.metrics import Metrics
 from engine.server.settings import Settings
 from engine.server.store import Store
+from engine.server.store_errors import StoreError
 
 IDLE_S: Final = 600.0
 FIRST_STEP_S: Final = 600.0
@@ -62,7 +63,7 @@ class FitRunner:
         self._attempt: FitAttempt | None = None
         self._failures: Counter[str] = Counter()
         self._busy_at = time.monotonic()
-        self._draining = False
+        self._draining = self._recovered = False
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -82,14 +83,7 @@ class FitRunner:
         return self._worker.restarts
 
     async def start(self) -> None:
-        """Queue again what an earlier server was at, and begin.
-
-        Raises:
-            StoreError: the data folder cannot be written.
-        """
-        again = await asyncio.to_thread(self._store.recover)
-        if again:
-            log.info("%d fits go on from their last checkpoints", again)
+        """Begin, with what an earlier server was at."""
         self._task = asyncio.create_task(self._run(), name="hiper-fit-runner")
 
     def wake(self) -> None:
@@ -133,12 +127,27 @@ class FitRunner:
     async def _turn(self) -> None:
         """Run the next fit, or wait for one."""
         self._woken.clear()
+        if not self._recovered:
+            await self._recover()
+            return
         for fit in await insist(self._store.expired_fits):
             await insist(self._store.requeue_fit, fit.id, fit.fence, counts=True)
         if not await insist(self._store.queued_fits):
             await self._rest()
         elif await self._is_prepared() and not self._draining:
             await self._run_next()
+
+    async def _recover(self) -> None:
+        """Queue again what an earlier server was at; on a full disk that waits, while pictures are read and painted."""
+        try:
+            again = await asyncio.to_thread(self._store.recover)
+        except StoreError as error:
+            log.error("fits wait: %s", error)
+            await self._wait(RETRY_S)
+            return
+        self._recovered = True
+        if again:
+            log.info("%d fits go on from their last checkpoints", again)
 
     async def _rest(self) -> None:
         self._worker.problem = ""  # whether it is one still, the next fit will show

@@ -391,6 +391,34 @@ def test_a_server_that_died_left_its_fit_running(store: Store) -> None:
     run(scene())
 
 
+def test_a_server_that_starts_on_a_full_disk_waits_with_its_fits(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = submit(store)
+    store.claim_fit(30)
+    full, real = [True], store.recover
+
+    def recover() -> int:
+        if full:
+            raise DiskFull("the disk is full")
+        return real()
+
+    monkeypatch.setattr(store, "recover", recover)
+    monkeypatch.setattr(fit_runner, "RETRY_S", 0.02)
+
+    async def scene() -> None:
+        async with serving(store):
+            await asyncio.sleep(0.1)
+        async with serving(store) as server:
+            await asyncio.sleep(0.1)
+            assert server.fit(id).state == "running"
+            full.clear()
+            fit = await server.end(id)
+            assert (fit.state, fit.attempt) == ("succeeded", 2)
+
+    run(scene())
+
+
 def test_stopping_while_nothing_runs_or_the_worker_starts(store: Store) -> None:
     async def scene() -> None:
         async with serving(store):
