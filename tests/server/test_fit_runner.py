@@ -391,9 +391,7 @@ def test_a_server_that_died_left_its_fit_running(store: Store) -> None:
     run(scene())
 
 
-def test_a_server_that_starts_on_a_full_disk_waits_with_its_fits(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_that_starts_on_a_full_disk_waits_with_its_fits(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     id = submit(store)
     store.claim_fit(30)
     full, real = [True], store.recover
