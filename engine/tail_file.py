@@ -80,7 +80,7 @@ def parse_tail_file(data: bytes, name: str = "tail") -> TailFile:
 
 
 def serialize_tail_file(file: TailFile) -> bytes:
-    """The content of a tail file.
+    """The content of a tail file; the same tail gives the same bytes.
 
     Raises:
         TailError: the tensors are no tail.
@@ -91,7 +91,7 @@ def serialize_tail_file(file: TailFile) -> bytes:
         raise TailError(f"this is no tail: {error}; fit it again") from error
     # safetensors writes the memory of an array as it lies, whatever its strides say.
     tensors = {"tail": np.ascontiguousarray(file.tail), "tail_init": np.ascontiguousarray(file.tail_init)}
-    return save(tensors, metadata=_metadata(file))
+    return _in_order(save(tensors, metadata=_metadata(file)))
 
 
 def write_tail_file(path: str | Path, file: TailFile) -> None:
@@ -138,8 +138,21 @@ def _check_tensors(tail: NDArray[Any], tail_init: NDArray[Any]) -> None:
 
 def _header_metadata(data: bytes) -> dict[str, str]:
     """The string metadata, which `deserialize` has checked but does not return."""
+    return dict(_split(data)[0].get("__metadata__") or {})
+
+
+def _in_order(data: bytes) -> bytes:
+    """Sort the names in the header, which safetensors orders anew in every process."""
+    header, tensors = _split(data)
+    text = json.dumps(header, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # so that the numbers begin at a multiple of their size
+    return len(text).to_bytes(8, "little") + text + tensors
+
+
+def _split(data: bytes) -> tuple[dict[str, Any], bytes]:
+    """Header and numbers of a safetensors file."""
     length = int.from_bytes(data[:8], "little")
-    return dict(json.loads(data[8 : 8 + length]).get("__metadata__") or {})
+    return json.loads(data[8 : 8 + length]), data[8 + length :]
 
 
 def _metadata(file: TailFile) -> dict[str, str]:

@@ -97,6 +97,13 @@ def test_the_content_alone_can_be_made_and_read(path: Path) -> None:
         parse_tail_file(bytes(MAX_SIZE_BYTES + 1))
 
 
+def test_the_same_tail_gives_the_same_bytes() -> None:
+    made = {serialize_tail_file(TailFile(TAIL, TAIL - 1, INFO)) for _ in range(20)}
+    (data,) = made
+    assert int.from_bytes(data[:8], "little") % 8 == 0
+    assert parse_tail_file(data).info == INFO
+
+
 def test_rows_that_lie_scattered_in_memory(path: Path) -> None:
     write_tail_file(path, TailFile(np.asfortranarray(TAIL), TAIL[::-1], INFO))
     file = read_tail_file(path)
