@@ -5,8 +5,9 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from engine.bundle_files import check_digest, check_sizes, find_artifact, read_manifest
+from engine.bundle_files import check_sizes, find_artifact, read_manifest
 from engine.manifest import Manifest
+from engine.prompt_check import open_tokenizer
 from engine.runtimes import RUNTIMES, Network, RuntimeOptions, load_network
 from engine.runtimes.choice import choose_runtime
 
@@ -51,8 +52,7 @@ class Bundle:
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """CLIP's; it pads to `max_tokens`, and what is longer comes out longer."""
-        check_digest(self.folder, self.manifest, self.manifest.tokenizer)
-        return Tokenizer.from_file(str(self.folder / self.manifest.tokenizer.name))
+        return open_tokenizer(self.folder, self.manifest)
 
     def _load(self, network: str) -> Network:
         return _load(self.folder, self.manifest, self._options, network, self.runtime)

@@ -1,17 +1,14 @@
 """Prompts as embeddings, each text encoded once."""
 
 from collections import OrderedDict
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.bundle import Bundle
-from engine.errors import PromptError
+from engine.prompt_check import check_prompt
 
 Floats = NDArray[np.float32]
-
-_START_AND_END: Final = 2
 
 
 class PromptEncoder:
@@ -34,18 +31,7 @@ class PromptEncoder:
         Raises:
             PromptError: it is no text, or too long; the message names the limit and the words that do not fit.
         """
-        try:
-            prompt.encode()
-        except UnicodeEncodeError as error:
-            raise PromptError(f"prompt {prompt!r} is no UTF-8 text; type it again") from error
-        encoding = self._bundle.tokenizer.encode(prompt)
-        found, room = sum(encoding.attention_mask) - _START_AND_END, self._max_tokens - tail_tokens - _START_AND_END
-        if found > room:
-            first = prompt.rfind(" ", 0, encoding.offsets[room + 1][0]) + 1
-            raise PromptError(
-                f"prompt has {found} tokens but {room} fit between its start, its end and a tail of {tail_tokens}; "
-                f"leave out {prompt[first:]!r}"
-            )
+        check_prompt(prompt, self._bundle.tokenizer, self._max_tokens, tail_tokens)
 
     def encode(self, prompt: str) -> Floats:
         """The embedding of a checked prompt, (77, dim), not to be written to."""

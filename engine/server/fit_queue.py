@@ -74,6 +74,26 @@ class FitQueue(FitTable):
             fit = _insert(change, owner, name, settings, image, idempotency_key, payload_digest)
         return fit, True
 
+    def expect_fit(
+        self,
+        owner: str,
+        *,
+        idempotency_key: str | None = None,
+        payload_digest: str | None = None,
+        max_active: int,
+        max_queued: int,
+    ) -> FitRow | None:
+        """What `submit_fit` would say now, before anything is done for it: the fit if it is known, None for a new one.
+
+        Raises:
+            IdempotencyMismatch, QuotaReached, QueueFull: as by `submit_fit`.
+        """
+        with self._database.reading() as connection:
+            known = _known_fit(connection, owner, idempotency_key, payload_digest)
+            if known is None:
+                _check_room(connection, owner, max_active, max_queued)
+        return known
+
     def cancel_fit(self, owner: str, id: str) -> FitRow | None:
         """Cancel a queued fit at once, and ask for the end of a running one; one that has ended stays as it is."""
         with self._changing() as change:

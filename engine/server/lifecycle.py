@@ -23,6 +23,7 @@ from engine.server.edit_requests import EditRequests
 from engine.server.engine_options import EngineOptions
 from engine.server.first_bundle import find_bundle
 from engine.server.fit_events import FitEvents
+from engine.server.fit_prompts import FitPrompts
 from engine.server.fit_runner import FitRunner
 from engine.server.http_protocol import HttpProtocol
 from engine.server.limits import Limits
@@ -102,6 +103,7 @@ def assemble(settings: Settings, store: Store, bundle: Path, manifest: Manifest)
         limits=Limits(),
         requests=EditRequests(edits, metrics),
         fit_events=FitEvents(store),
+        fit_prompts=FitPrompts(bundle, manifest),
         warm_up=WarmUp(edits, bundle, settings.data_dir / "warm_up"),
         no_fits=no_fits,
     )

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from engine.server.edit_client import EditClient
     from engine.server.edit_requests import EditRequests
     from engine.server.fit_events import FitEvents
+    from engine.server.fit_prompts import FitPrompts
     from engine.server.fit_runner import FitRunner
     from engine.server.limits import Limits
     from engine.server.messages import EngineReady
@@ -33,6 +34,7 @@ class Services:
         manifest: of the bundle that is served.
         fits: None where nothing can be fitted; `no_fits` says why.
         fit_events: wakes those who watch a fit.
+        fit_prompts: refuses what the worker would refuse.
         warm_up: whether the engine paints what it should.
         draining: the server ends, and takes no new work.
     """
@@ -47,6 +49,7 @@ class Services:
     limits: Limits
     requests: EditRequests
     fit_events: FitEvents
+    fit_prompts: FitPrompts
     warm_up: WarmUp
     no_fits: str = ""
     draining: bool = False

@@ -1,5 +1,6 @@
 """Fits by HTTP, with the store moved by hand in place of a worker. Oracle: what the store was told."""
 
+import base64
 import io
 import json
 import re
@@ -11,6 +12,7 @@ from anyio.from_thread import BlockingPortal
 from PIL import Image
 from starlette.testclient import TestClient
 
+from engine.server.fit_prompts import TAIL_TOKENS
 from engine.server.services import Services
 from tests.server.conftest import wait_until
 from tests.server.serving import serving
@@ -65,10 +67,11 @@ def test_a_fit_shows_how_far_it_is_and_what_came_of_it(client: TestClient, servi
     assert services.store.record_preview(id, fence, 2, picture("blue"))
     fit = client.get(place).json()
     assert (fit["status"], fit["step"], fit["steps"], fit["loss"]) == ("running", 2, 4, 0.25)
-    assert fit["losses"] == [[1, 0.5], [2, 0.25]] and fit["queue_position"] is None and fit["eta_s"] >= 0
+    assert fit["losses"] == [[1, 0.5], [2, 0.25]] and fit["queue_position"] is None and fit["eta_s"] is None
     assert fit["previews"] == [{"step": 2, "url": f"{place}/previews/2"}]
     assert client.get(f"{place}/previews/2").content == picture("blue")
     assert client.get(f"{place}/previews/3").json()["code"] == "not_found"
+    assert services.store.record_step(id, fence, 3, 4, [0.2], LEASE_S) and client.get(place).json()["eta_s"] >= 0
     tail = services.store.finish_fit(id, fence, DATA)
     assert tail is not None
     done = client.get(place).json()
@@ -240,3 +243,42 @@ def test_where_nothing_can_be_fitted_it_says_why(client: TestClient, services: S
     assert (answer.status_code, answer.json()["code"]) == (409, "fits_unavailable")
     assert answer.json()["detail"] == services.no_fits
     assert client.get("/v1/info").json()["no_fits"] == services.no_fits
+
+
+def test_who_has_no_room_for_a_fit_has_no_picture_decoded(
+    client: TestClient, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, token = services.store.add_key("alice", max_fits=1)
+    key = {"authorization": f"Bearer {token}"}
+    first = submit(client, headers=key | {"idempotency-key": "k"})
+
+    async def decode(data: bytes) -> None:
+        raise AssertionError("a picture was decoded")
+
+    monkeypatch.setattr(services.uploads, "decode", decode)
+    assert submit(client, headers=key).json()["code"] == "quota_exceeded"
+    assert submit(client, headers=key | {"idempotency-key": "k"}).json()["id"] == first.json()["id"]
+    assert submit(client, picture("blue"), key | {"idempotency-key": "k"}).json()["code"] == "idempotency_mismatch"
+    services.settings = services.settings.model_copy(update={"max_queued_fits": 1})
+    assert submit(client, headers={"authorization": f"Bearer {services.store.add_key('bob')[1]}"}).status_code == 503
+
+
+def test_a_prompt_that_leaves_no_room_for_its_tail_is_refused_at_once(client: TestClient) -> None:
+    """In the words of an edit with a tail of that length."""
+    prompt = "a dog " * 36
+    told = {}
+    for subject in TAIL_TOKENS:
+        answer = submit(client, prompt=prompt, subject=subject)
+        assert (answer.status_code, answer.json()["code"], answer.json()["param"]) == (422, "prompt_invalid", "prompt")
+        assert answer.headers["x-should-retry"] == "false"
+        told[subject] = answer.json()["detail"]
+    tail_file = base64.b64encode(DATA).decode()
+    edit = client.post("/v1/images/generations", json={"prompt": prompt.strip(), "tail_file": tail_file})
+    assert edit.json()["error"]["message"] == told["animal"] == told["object"] != told["person"]
+    assert "a tail of 10" in told["person"]
+    assert client.get("/v1/fits").json()["data"] == []
+    assert submit(client, prompt="a dog " * 34).status_code == 202
+
+
+def test_the_worker_gives_a_subject_as_many_tokens_as_were_checked() -> None:
+    assert pytest.importorskip("hiper.recipe").TAIL_TOKENS == TAIL_TOKENS

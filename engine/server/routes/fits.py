@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from engine.server.auth import Caller, needs
 from engine.server.connection import EventStream, event
 from engine.server.errors import ApiError
+from engine.server.fit_pace import remaining_s
 from engine.server.fit_runner import FitRunner
 from engine.server.messages import FitSettings
 from engine.server.records import Event, FitRow, FitState
@@ -124,21 +125,21 @@ async def submit_fit(
     idempotency_key: IdempotencyKey = None,
 ) -> Fit:
     """Learn a tail from a picture; answered at once, and done some time later whatever happens in between."""
-    upload = await services.uploads.decode(await new.image.read())
-    await asyncio.to_thread(services.store.put_image, upload.png)
-    settings, name = new.settings(), new.name or new.prompt[:100]
-    row, created = await asyncio.to_thread(
-        services.store.submit_fit,
-        caller.owner,
-        name,
-        settings,
-        upload.sha256,
-        idempotency_key=idempotency_key,
-        payload_digest=_digest(name, settings, upload.sha256),
-        max_active=services.settings.max_fits_per_owner if caller.key is None else caller.key.max_fits,
-        max_queued=services.settings.max_queued_fits,
-    )
-    if created:
+    data, settings, name = await new.image.read(), new.settings(), new.name or new.prompt[:100]
+    terms: dict[str, Any] = {
+        "idempotency_key": idempotency_key,
+        "payload_digest": await asyncio.to_thread(_digest, name, settings, data),
+        "max_active": services.settings.max_fits_per_owner if caller.key is None else caller.key.max_fits,
+        "max_queued": services.settings.max_queued_fits,
+    }
+    await asyncio.to_thread(services.fit_prompts.check, settings)
+    # Decoding is dear: whoever has no room for a fit is told so before.
+    row = await asyncio.to_thread(services.store.expect_fit, caller.owner, **terms)
+    if row is None:
+        upload = await services.uploads.decode(data)
+        await asyncio.to_thread(services.store.put_image, upload.png)
+        submit = services.store.submit_fit
+        row = (await asyncio.to_thread(submit, caller.owner, name, settings, upload.sha256, **terms))[0]
         runner.wake()
     response.headers["location"] = f"/v1/fits/{row.id}"
     return await asyncio.to_thread(describe, services, row)
@@ -208,6 +209,7 @@ async def read_image(services: ServicesDep, row: OwnFit) -> Response:
 def describe(services: Services, row: FitRow) -> Fit:
     """A fit as the interface shows it; reads from the store."""
     place = f"/v1/fits/{row.id}"
+    events = services.store.events(row.id) if row.state == "running" else []
     return Fit(
         id=row.id,
         status=row.state,
@@ -219,7 +221,7 @@ def describe(services: Services, row: FitRow) -> Fit:
         loss=row.loss,
         losses=list(row.losses),
         queue_position=services.store.queue_position(row.id) if row.state == "queued" else None,
-        eta_s=_eta_s(row, time.time()),
+        eta_s=remaining_s(row, events, time.time()),
         attempt=row.attempt,
         created_at=row.created_at,
         started_at=row.started_at,
@@ -232,13 +234,6 @@ def describe(services: Services, row: FitRow) -> Fit:
     )
 
 
-def _eta_s(row: FitRow, now: float) -> float | None:
-    """Seconds until the end at the pace so far; a guess, since a fit may end early."""
-    if row.state != "running" or row.started_at is None or not 0 < row.step <= row.steps:
-        return None
-    return round((row.steps - row.step) * (now - row.started_at) / row.step, 1)
-
-
 def _event_data(fit_id: str, event: Event) -> str:
     """An event's data as JSON; a picture is named by its address."""
     data = {**event.data, "at": event.at}
@@ -248,9 +243,9 @@ def _event_data(fit_id: str, event: Event) -> str:
     return json.dumps(data)
 
 
-def _digest(name: str, settings: FitSettings, image: str) -> str:
+def _digest(name: str, settings: FitSettings, image: bytes) -> str:
     """Of all that makes two requests the same."""
-    return hashlib.sha256(msgspec.json.encode([name, settings, image])).hexdigest()
+    return hashlib.sha256(msgspec.json.encode([name, settings, hashlib.sha256(image).hexdigest()])).hexdigest()
 
 
 def _not_found(fit_id: str) -> ApiError:
