@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from engine.server.child import Child, ChildDown, State
+from engine.server.edit_engine import EditEvent, EngineDown
 from engine.server.engine_options import EngineOptions
 from engine.server.messages import (
     CancelEdit,
@@ -40,12 +41,6 @@ _LATE: Final = "edit had no picture after {:g} s; allow more, or ask again when 
 
 logger = logging.getLogger(__name__)
 
-EditEvent = EditAccepted | EditStep | EditDone | EditEnded
-
-
-class EngineDown(Exception):
-    """There is no edit engine right now."""
-
 
 @dataclass(eq=False)
 class _Pending:
@@ -72,6 +67,7 @@ class EditClient:
 
     Attributes:
         ready: what the engine says of itself; None while it is down or warming up.
+        capacity: edits that may be under way.
         failure: why the engine cannot start and will not be tried again, or None.
     """
 
@@ -83,6 +79,7 @@ class EditClient:
     ) -> None:
         self.ready: EngineReady | None = None
         self.failure: str | None = None
+        self.capacity = options.max_edits
         self._on_call = on_call
         self._pending: dict[str, _Pending] = {}
         self._numbers = itertools.count()
@@ -142,22 +139,7 @@ class EditClient:
         self.ready = None
 
     async def edit(self, request: StartEdit) -> AsyncGenerator[EditEvent, None]:
-        """Run an edit.
-
-        Closing the generator cancels the edit. If the engine dies, the edit is sent once again to the next one, and
-        goes through its EditAccepted and its steps anew.
-
-        Args:
-            request: its id names no other edit under way.
-
-        Yields:
-            EditAccepted, then EditSteps, then EditDone; in the place of any of them EditEnded. The last word comes
-            when the time is up, at the latest.
-
-        Raises:
-            EngineDown: there is no engine right now.
-            ValueError: an edit of this id is under way.
-        """
+        """Run an edit, as `EditEngine` says."""
         if self.ready is None or self._stopping:
             raise EngineDown(self._why_down())
         if request.id in self._pending:

@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from engine.server.edit_client import EngineDown
+from engine.server.edit_engine import EngineDown
 from engine.server.edit_record import EditRecord, EditState, Happy, Told, ended
 from engine.server.errors import ApiError
 from engine.server.messages import EditDone, EditEnded, EditStep, StartEdit
@@ -23,7 +23,7 @@ _GRACE_S: Final = 1.0
 
 
 class Edits(Protocol):
-    """What runs one edit; `engine.server.edit_client.EditClient` is one."""
+    """What runs one edit; every `EditEngine` does."""
 
     def edit(self, request: StartEdit) -> AsyncGenerator[Told, None]:
         """Run an edit; the last word is an EditDone or EditEnded, and closing the generator cancels the edit."""

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from contextlib import aclosing
 
-from engine.server.edit_client import EditClient, EngineDown
+from engine.server.edit_engine import EditEngine, EngineDown
 from engine.server.encode_image import encode_image
 from engine.server.messages import EditDone, FitCheckpoint, Pixels, StartEdit
 from engine.server.records import FitRow
@@ -25,7 +25,7 @@ class FitPreviews:
         timeout_s: until one must be there.
     """
 
-    def __init__(self, store: Store, edits: EditClient, timeout_s: float) -> None:
+    def __init__(self, store: Store, edits: EditEngine, timeout_s: float) -> None:
         self._store, self._edits, self._timeout_s = store, edits, timeout_s
         self._task: asyncio.Task[None] | None = None
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
-from engine.server.edit_client import EditClient
+from engine.server.edit_engine import EditEngine
 from engine.server.fit_attempt import RETRY_S, FitAttempt, insist
 from engine.server.fit_previews import FitPreviews
 from engine.server.fit_queue import MAX_LOST
@@ -47,7 +47,7 @@ class FitRunner:
     def __init__(
         self,
         store: Store,
-        edits: EditClient,
+        edits: EditEngine,
         settings: Settings,
         metrics: Metrics,
         *,

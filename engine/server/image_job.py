@@ -151,7 +151,7 @@ async def _told(job: ImageJob, services: Services) -> AsyncGenerator[bytes, None
 
 async def _run(job: ImageJob, services: Services) -> AsyncGenerator[tuple[int, Happy], None]:
     """Run the edits where server and caller may have them."""
-    if services.edits.depth + len(job.edits) > services.settings.max_edits:
+    if services.edits.depth + len(job.edits) > services.edits.capacity:
         raise ApiError(503, "busy", "as many edits are under way as there may be; try again soon", retry_after_s=1)
     with services.limits.admit_edit(job.caller, len(job.edits)):
         async with aclosing(services.requests.run(job.caller.owner, job.id, job.edits)) as messages:

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from engine.errors import PromptError, TailError
-from engine.server.edit_client import EngineDown
+from engine.server.edit_engine import EngineDown
 from engine.server.errors import ApiError, error_response
 from engine.server.store_errors import DiskFull, IdempotencyMismatch, QueueFull, QuotaReached, StoreError
 from engine.server.uploads import UploadError

@@ -12,7 +12,7 @@ from engine.server.errors import ApiError
 
 if TYPE_CHECKING:
     from engine.manifest import Manifest
-    from engine.server.edit_client import EditClient
+    from engine.server.edit_engine import EditEngine
     from engine.server.edit_requests import EditRequests
     from engine.server.fit_events import FitEvents
     from engine.server.fit_prompts import FitPrompts
@@ -43,7 +43,7 @@ class Services:
     manifest: Manifest
     store: Store
     uploads: Uploads
-    edits: EditClient
+    edits: EditEngine
     fits: FitRunner | None
     metrics: Metrics
     limits: Limits

@@ -19,7 +19,7 @@ from PIL import Image
 from engine.atomic_file import write_atomically
 from engine.bundle_files import MANIFEST_NAME
 from engine.errors import OutputError
-from engine.server.edit_client import EditClient, EngineDown
+from engine.server.edit_engine import EditEngine, EngineDown
 from engine.server.encode_image import encode_image
 from engine.server.messages import EditDone, EditEnded, EngineReady, Pixels, StartEdit
 
@@ -44,7 +44,7 @@ class WarmUp:
         failure: why the engine is not to be trusted yet, or at all; None when it is.
     """
 
-    def __init__(self, edits: EditClient, bundle: Path, folder: Path) -> None:
+    def __init__(self, edits: EditEngine, bundle: Path, folder: Path) -> None:
         self.failure: str | None = UNDER_WAY
         self._edits = edits
         self._bundle = bundle
