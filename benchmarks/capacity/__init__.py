@@ -1,0 +1,1 @@
+"""How many devices do so many users need? Simulated with measured times."""
