@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing, nullcontext
 from typing import Any, Final, TypeVar
 
 from starlette.background import BackgroundTask
@@ -49,21 +49,26 @@ class EventStream(Response):
 
     Args:
         events: as `event` makes them; closed when the client goes away.
+        admission: entered before the first byte, and left with the last; it may refuse.
     """
 
     media_type = "text/event-stream"
 
-    def __init__(self, events: AsyncGenerator[bytes, None]) -> None:
+    def __init__(
+        self, events: AsyncGenerator[bytes, None], admission: AbstractContextManager[None] | None = None
+    ) -> None:
         self._events = events
+        self._admission = admission or nullcontext()
         self.status_code = 200
         self.background: BackgroundTask | None = None
         self.init_headers({"cache-control": "no-store", "x-accel-buffering": "no"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer with the events."""
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         try:
-            await while_connected(receive, self._send_all(send))
+            with self._admission:
+                await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+                await while_connected(receive, self._send_all(send))
         except (ClientDisconnect, TimeoutError):
             pass
         finally:

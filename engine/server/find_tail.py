@@ -3,6 +3,7 @@
 import asyncio
 from typing import NamedTuple
 
+from engine.server.admission import admit_edits
 from engine.server.caller import Caller
 from engine.server.errors import ApiError
 from engine.server.image_edits import named_tail
@@ -32,7 +33,7 @@ async def find_tail(
     """Find the tail of a request; a picture is looked at only where nothing else says which it is.
 
     Raises:
-        ApiError: it is named twice, there is none, or no tail was fitted to the picture.
+        ApiError: it is named twice, there is none, no tail was fitted to the picture, or the caller may have no edits.
         UploadError: the picture is none.
     """
     name = named_tail(options, ready, files.tail is not None)
@@ -40,7 +41,7 @@ async def find_tail(
         return ChosenTail(name, await _stored(services, caller, name, "model" if options.tail is None else "tail"))
     if files.tail is not None or files.image is None:
         return ChosenTail(None, files.tail)
-    row = await _fitted_to(services, caller, files.image, ready)
+    row = await _fitted_to(services, caller, files.image, options.n, ready)
     return ChosenTail(row.id, await _stored(services, caller, row.id, "image"))
 
 
@@ -51,9 +52,11 @@ async def _stored(services: Services, caller: Caller, id: str, param: str) -> by
     return data
 
 
-async def _fitted_to(services: Services, caller: Caller, image: bytes, ready: EngineReady) -> TailRow:
-    upload = await services.uploads.decode(image)
-    row = await asyncio.to_thread(services.store.tail_of_image, caller.owner, upload.sha256, ready.model_digest)
+async def _fitted_to(services: Services, caller: Caller, image: bytes, edits: int, ready: EngineReady) -> TailRow:
+    """Look at a picture for a caller who may have the edits; it takes their share if they come to nothing."""
+    with admit_edits(services, caller, edits):
+        upload = await services.uploads.decode(image)
+        row = await asyncio.to_thread(services.store.tail_of_image, caller.owner, upload.sha256, ready.model_digest)
     if row is None:
         raise ApiError(
             409,
@@ -63,4 +66,5 @@ async def _fitted_to(services: Services, caller: Caller, image: bytes, ready: En
             param="image",
             extra={"fit": {"method": "POST", "url": "/v1/fits", "fields": ["image", "prompt"]}},
         )
+    services.limits.give_back(caller, edits)
     return row

@@ -21,8 +21,8 @@ def check_options(options: ImageOptions, ready: EngineReady, settings: Settings)
     side = f"{ready.image_size}x{ready.image_size}"
     if options.size not in ("auto", side):
         raise _invalid("size", f"size is {options.size} but this model makes {side}; leave it out")
-    if options.n > settings.max_images_per_request:
-        limit = settings.max_images_per_request
+    limit = min(settings.max_images_per_request, settings.max_edits)
+    if options.n > limit:
         raise _invalid("n", f"n is {options.n} but one request may ask for {limit}; send several")
     if (options.num_inference_steps or 0) > settings.max_steps:
         found = f"num_inference_steps is {options.num_inference_steps}"

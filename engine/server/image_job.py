@@ -8,11 +8,12 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+from engine.server.admission import admit_edits
 from engine.server.caller import Caller
 from engine.server.connection import event
 from engine.server.edit_record import Happy
 from engine.server.encode_image import ImageFormat, encode_image, enlarge
-from engine.server.errors import ApiError, openai_error
+from engine.server.errors import openai_error
 from engine.server.image_answers import (
     AnswerImage,
     CompletedEvent,
@@ -151,9 +152,7 @@ async def _told(job: ImageJob, services: Services) -> AsyncGenerator[bytes, None
 
 async def _run(job: ImageJob, services: Services) -> AsyncGenerator[tuple[int, Happy], None]:
     """Run the edits where server and caller may have them."""
-    if services.edits.depth + len(job.edits) > services.edits.capacity:
-        raise ApiError(503, "busy", "as many edits are under way as there may be; try again soon", retry_after_s=1)
-    with services.limits.admit_edit(job.caller, len(job.edits)):
+    with admit_edits(services, job.caller, len(job.edits)):
         async with aclosing(services.requests.run(job.caller.owner, job.id, job.edits)) as messages:
             async for told in messages:
                 yield told

@@ -4,13 +4,17 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from engine.server.caller import Caller
 from engine.server.errors import ApiError
 
+# A page in every tab of a browser, and more; without an end one caller could have all connections.
+STREAMS: Final = 32
+
 
 class Limits:
-    """Counts edits by key: those under way, and those of the last minute.
+    """Counts by key: edits under way and of the last minute, and streams of events that are open.
 
     Args:
         clock: seconds, for tests.
@@ -18,7 +22,8 @@ class Limits:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._under_way: defaultdict[str, int] = defaultdict(int)
+        self._edits: defaultdict[str, int] = defaultdict(int)
+        self._streams: defaultdict[str, int] = defaultdict(int)
         self._budgets: dict[str, tuple[float, float]] = {}  # edits left, and when that was so
 
     @contextmanager
@@ -26,22 +31,36 @@ class Limits:
         """Count edits as under way while the context lasts.
 
         Raises:
-            ApiError: "quota_exceeded", with the time until it will not be.
+            ApiError: "quota_exceeded", with the time until it will not be; "beyond_quota" if it always will be.
         """
+        _check_possible(caller, edits)
         self._check_under_way(caller, edits)
         self._spend(caller, edits)
-        self._under_way[caller.owner] += edits
-        try:
+        with _counted(self._edits, caller.owner, edits):
             yield
-        finally:
-            self._under_way[caller.owner] -= edits
-            if not self._under_way[caller.owner]:
-                del self._under_way[caller.owner]
+
+    @contextmanager
+    def admit_stream(self, caller: Caller) -> Iterator[None]:
+        """Count a stream as open while the context lasts.
+
+        Raises:
+            ApiError: "quota_exceeded".
+        """
+        if self._streams.get(caller.owner, 0) >= STREAMS:
+            raise _quota(f"{STREAMS} streams of events are open, which is all that one caller may have; close some", 5)
+        with _counted(self._streams, caller.owner, 1):
+            yield
+
+    def give_back(self, caller: Caller, edits: int) -> None:
+        """Take no edits from the minute's after all."""
+        if caller.key is not None and caller.owner in self._budgets:
+            left, then = self._budgets[caller.owner]
+            self._budgets[caller.owner] = (left + edits, then)
 
     def _check_under_way(self, caller: Caller, edits: int) -> None:
         if caller.key is None:
             return
-        found, limit = self._under_way.get(caller.owner, 0), caller.key.max_edits
+        found, limit = self._edits.get(caller.owner, 0), caller.key.max_edits
         if found + edits > limit:
             raise _quota(f"{found} edits of this key are under way and {edits} more were asked, {limit} are allowed", 1)
 
@@ -58,6 +77,27 @@ class Limits:
                 f"{edits} edits were asked of {limit:g} a minute that the key allows, {left:.0f} are left", wait_s
             )
         self._budgets[caller.owner] = (left - edits, now)
+
+
+def _check_possible(caller: Caller, edits: int) -> None:
+    """Waiting never helps who asks for more at once than is ever allowed."""
+    if caller.key is None:
+        return
+    limit = min(caller.key.max_edits, caller.key.edits_per_minute)
+    if edits > limit:
+        found = f"n is {edits} but the key allows {limit} edits at once, which no waiting changes"
+        raise ApiError(422, "beyond_quota", f"{found}; ask for fewer, or for a key that allows more", param="n")
+
+
+@contextmanager
+def _counted(counts: defaultdict[str, int], owner: str, number: int) -> Iterator[None]:
+    counts[owner] += number
+    try:
+        yield
+    finally:
+        counts[owner] -= number
+        if not counts[owner]:
+            del counts[owner]
 
 
 def _quota(found: str, retry_after_s: float) -> ApiError:

@@ -2,7 +2,8 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable, Iterator
+from contextlib import contextmanager
 
 import pytest
 from starlette.requests import ClientDisconnect
@@ -66,6 +67,24 @@ def test_client_that_goes_away_cancels_the_work_before_anybody_goes_on() -> None
         with pytest.raises(ClientDisconnect):
             await while_connected(client.receive, work())
         assert cleaned
+
+    run(test())
+
+
+def test_stream_that_is_not_admitted_sends_nothing_and_is_closed() -> None:
+    @contextmanager
+    def full() -> Iterator[None]:
+        raise KeyError("full")
+        yield
+
+    async def events() -> AsyncGenerator[bytes, None]:
+        yield event("one", "{}")
+
+    async def test() -> None:
+        client, stream = Client(), events()
+        with pytest.raises(KeyError):
+            await EventStream(stream, full())({"type": "http"}, client.receive, client.send)
+        assert not client.sent and await anext(stream, None) is None
 
     run(test())
 

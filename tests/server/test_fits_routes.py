@@ -12,6 +12,7 @@ from anyio.from_thread import BlockingPortal
 from PIL import Image
 from starlette.testclient import TestClient
 
+from engine.server import limits
 from engine.server.fit_prompts import TAIL_TOKENS
 from engine.server.services import Services
 from tests.server.conftest import wait_until
@@ -121,6 +122,24 @@ def test_who_goes_away_is_forgotten(client: TestClient, services: Services) -> N
         assert next(lines) == "event: queued"
         assert services.fit_events._watchers
     wait_until(lambda: not services.fit_events._watchers)
+
+
+def test_a_caller_has_so_many_streams_and_others_have_their_own(
+    client: TestClient, services: Services, portal: BlockingPortal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "STREAMS", 2)
+    [alice, bob] = ({"authorization": f"Bearer {services.store.add_key(name)[1]}"} for name in ("alice", "bob"))
+    mine, other = (submit(client, headers=key).headers["location"] for key in (alice, bob))
+    with serving(services, portal) as url, httpx.Client(base_url=url) as web:
+        with web.stream("GET", f"{mine}/events", headers=alice), web.stream("GET", f"{mine}/events", headers=alice):
+            refused = web.get(f"{mine}/events", headers=alice)
+            assert (refused.status_code, refused.json()["code"]) == (429, "quota_exceeded")
+            assert refused.headers["retry-after"] == "5"
+            with web.stream("GET", f"{other}/events", headers=bob) as answer:
+                assert answer.status_code == 200
+        wait_until(lambda: not services.limits._streams)
+        with web.stream("GET", f"{mine}/events", headers=alice) as answer:
+            assert answer.status_code == 200
 
 
 def test_who_goes_away_while_there_is_news_is_forgotten_at_once(

@@ -139,6 +139,34 @@ def test_picture_without_tail_is_told_how_to_get_one(client: TestClient) -> None
     assert answer.headers["x-should-retry"] == "false"
 
 
+def test_picture_of_a_caller_without_edits_is_not_looked_at(
+    client: TestClient, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = []
+    decode = services.uploads.decode
+
+    async def watched(data: bytes) -> Any:
+        looked.append(data)
+        return await decode(data)
+
+    monkeypatch.setattr(services.uploads, "decode", watched)
+    key, token = services.store.add_key("alice", edits_per_minute=3)
+    mine = {"authorization": f"Bearer {token}"}
+    upload = client.portal.call(services.uploads.decode, picture())  # type: ignore[union-attr]
+    services.store.add_tail(key.id, "Rex", TAIL, image=services.store.put_image(upload.png))
+
+    def ask(seed: int, n: int = 1) -> Any:
+        return error(client.post(EDIT, data=QUICK | {"n": n}, files={"image": picture(seed)}, headers=mine))[:2]
+
+    looked.clear()
+    assert ask(1, n=4) == (400, "beyond_quota") and not looked
+    assert ask(1) == (409, "tail_not_fitted") and len(looked) == 1
+    # A picture that finds its tail takes no more than its edit, and one that finds none takes as much.
+    assert client.post(EDIT, data=QUICK, files={"image": picture()}, headers=mine).status_code == 200
+    assert ask(1) == (409, "tail_not_fitted") and len(looked) == 3
+    assert ask(1) == (429, "quota_exceeded") and len(looked) == 3
+
+
 @pytest.mark.parametrize(
     ("body", "expected"),
     [

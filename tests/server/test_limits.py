@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.server import limits as limits_module
 from engine.server.caller import Caller
 from engine.server.errors import ApiError
 from engine.server.limits import Limits
@@ -25,6 +26,14 @@ def refused(limits: Limits, who: Caller, edits: int = 1) -> ApiError:
     with pytest.raises(ApiError) as caught, limits.admit_edit(who, edits):
         pass
     assert (caught.value.status, caught.value.code) == (429, "quota_exceeded")
+    return caught.value
+
+
+def impossible(limits: Limits, who: Caller, edits: int) -> ApiError:
+    with pytest.raises(ApiError) as caught, limits.admit_edit(who, edits):
+        pass
+    assert (caught.value.status, caught.value.code, caught.value.param) == (422, "beyond_quota", "n")
+    assert caught.value.retry_after_s is None
     return caught.value
 
 
@@ -62,10 +71,49 @@ def test_a_minutes_edits_can_be_spent_at_once_and_come_back_evenly() -> None:
 
 
 def test_a_refused_request_costs_nothing() -> None:
-    limits, who = Limits(Clock()), caller(max_edits=4, edits_per_minute=4)
-    refused(limits, who, 5)
+    limits, who = Limits(Clock()), caller(max_edits=4, edits_per_minute=8)
+    with limits.admit_edit(who, 3):
+        refused(limits, who, 2)
     with limits.admit_edit(who, 4):
         pass
+    refused(limits, who, 2)
+    with limits.admit_edit(who, 1):
+        pass
+
+
+@pytest.mark.parametrize("who", [caller(max_edits=3), caller(edits_per_minute=3)])
+def test_what_no_waiting_makes_possible_is_said_at_once(who: Caller) -> None:
+    limits = Limits(Clock())
+    assert "n is 4 but the key allows 3 edits at once, which no waiting changes" in str(impossible(limits, who, 4))
+    with limits.admit_edit(who, 3):
+        impossible(limits, who, 4)
+
+
+def test_edits_that_were_given_back_can_be_had_again_and_no_more_than_a_minutes() -> None:
+    limits, who = Limits(Clock()), caller(edits_per_minute=6)
+    with limits.admit_edit(who, 6):
+        pass
+    limits.give_back(who, 2)
+    with limits.admit_edit(who, 2):
+        refused(limits, who)
+    limits.give_back(who, 100)
+    limits.give_back(Caller("local"), 1)
+    with limits.admit_edit(who, 6):
+        refused(limits, who)
+
+
+def test_streams_are_counted_while_they_are_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits_module, "STREAMS", 2)
+    limits = Limits()
+    for who in (caller(), Caller("local")):
+        with limits.admit_stream(who), limits.admit_stream(who):
+            with pytest.raises(ApiError, match="2 streams of events are open") as caught, limits.admit_stream(who):
+                pass
+            assert (caught.value.status, caught.value.code) == (429, "quota_exceeded")
+            with limits.admit_stream(caller(id="key_b")):
+                pass
+        with limits.admit_stream(who):
+            pass
 
 
 def test_without_a_key_nothing_is_counted() -> None:
@@ -85,6 +133,6 @@ def test_never_more_than_two_minutes_worth_in_any_minute(requests: list[tuple[fl
             with limits.admit_edit(who, edits):
                 admitted.append((clock.now, edits))
         except ApiError as error:
-            assert error.retry_after_s is not None and error.retry_after_s > 0
+            assert (error.code == "beyond_quota") == (edits > per_minute) == (error.retry_after_s is None)
     for start, _ in admitted:
         assert sum(edits for at, edits in admitted if start <= at < start + 60) <= 2 * per_minute + 1e-6

@@ -180,9 +180,9 @@ async def delete_fit(services: ServicesDep, row: OwnFit) -> None:
 
 
 @router.get("/{fit_id}/events", response_class=Response, responses=_EVENTS)
-async def follow_fit(services: ServicesDep, row: OwnFit, last_event_id: LastEventId = 0) -> Response:
+async def follow_fit(services: ServicesDep, caller: CallerDep, row: OwnFit, last_event_id: LastEventId = 0) -> Response:
     """All events of a fit, past ones first; ends with the fit, and goes on after `Last-Event-ID`."""
-    return EventStream(_events(services, row, last_event_id))
+    return EventStream(_events(services, row, last_event_id), services.limits.admit_stream(caller))
 
 
 async def _events(services: Services, row: FitRow, after: int) -> AsyncGenerator[bytes, None]:
