@@ -1,10 +1,25 @@
 """Whether this server should get new work."""
 
 import asyncio
+from collections.abc import Mapping
+from typing import Final
 
 from engine.errors import HiPerError
 from engine.server.disk import require_free
 from engine.server.services import Services
+
+# What strangers are told: the causes name folders of this machine, and are for its operator.
+_PLAIN: Final = {
+    "draining": "the server ends",
+    "engine": "the edit engine does not run",
+    "warm_up": "the edit engine has not painted its warm-up picture as it should",
+    "disk": "there is too little free space",
+}
+
+
+def without_causes(failures: Mapping[str, str]) -> dict[str, str]:
+    """Which checks failed, in words that tell nothing of the machine."""
+    return {check: _PLAIN[check] for check in failures}
 
 
 async def failed_checks(services: Services) -> dict[str, str]:

@@ -52,6 +52,28 @@ def test_unready_says_which_check_failed(
     assert client.get("/livez").status_code == 200
 
 
+def test_strangers_are_told_what_failed_and_nothing_of_the_machine(
+    client: TestClient, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = services.store.add_key("alice")[1]
+    monkeypatch.setattr(services.edits, "ready", None)
+    monkeypatch.setattr(services.edits, "failure", "/srv/secret/manifest.json is damaged")
+    monkeypatch.setattr(type(services.fits), "problem", property(lambda fits: "/srv/secret/model is no model"))
+    services.warm_up.failure = "if the change is meant, delete /srv/secret/a.png"
+    services.settings = services.settings.model_copy(update={"disk_floor_bytes": 2**60})
+    services.draining = True
+    known = {"authorization": f"Bearer {token}"}
+    for stranger in ({}, {"authorization": "Bearer hiper_x"}, {"authorization": "Basic dTpw"}):
+        answer = client.get("/readyz", headers=stranger)
+        assert answer.status_code == 503
+        assert answer.json()["failed"].keys() == {"draining", "engine", "warm_up", "disk"}
+        assert "secret" not in answer.text and str(services.settings.data_dir) not in answer.text
+    assert "secret" not in client.get("/v1/info").text and client.get("/v1/info").json()["no_fits"]
+    told = client.get("/readyz", headers=known).json()["failed"]
+    assert told["engine"] == services.edits.failure and told["warm_up"] == services.warm_up.failure
+    assert client.get("/v1/info", headers=known).json()["no_fits"] == "/srv/secret/model is no model"
+
+
 def test_models_are_the_bundle_and_the_callers_tails(client: TestClient) -> None:
     tail = bring(client).json()["id"]
     models = client.get("/v1/models").json()

@@ -3,15 +3,16 @@
 import asyncio
 from typing import Annotated, Final, Literal, get_args
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel
 
 from engine.schedule import Solver
-from engine.server.auth import Caller, needs
+from engine.server.auth import Caller, identify, needs
 from engine.server.errors import ApiError
-from engine.server.readiness import failed_checks
+from engine.server.readiness import failed_checks, without_causes
 from engine.server.routes.shared import OPENAI_PROBLEMS
 from engine.server.services import Services, ServicesDep
+from engine.server.store_errors import StoreError
 
 router = APIRouter(tags=["system"])
 
@@ -100,20 +101,28 @@ async def live() -> Health:
 
 
 @router.get("/readyz", responses={503: {"model": Unready, "description": "It should get no work; `failed` says why."}})
-async def ready(services: ServicesDep, response: Response) -> Health | Unready:
-    """Whether the server should get work: engine, warm-up picture, disk, not draining."""
+async def ready(services: ServicesDep, request: Request, response: Response) -> Health | Unready:
+    """Whether the server should get work: engine, warm-up picture, disk, not draining; a key is told the causes."""
     failures = await failed_checks(services)
     if not failures:
         return Health()
     response.status_code, response.headers["retry-after"] = 503, "5"
-    return Unready(failed=failures)
+    return Unready(failed=failures if await _is_known(services, request) else without_causes(failures))
+
+
+async def _is_known(services: Services, request: Request) -> bool:
+    """Whether somebody asks who may use the server; whoever may not gets an answer all the same."""
+    try:
+        return await identify(services, request.headers.get("authorization")) is not None
+    except (ApiError, StoreError):
+        return False
 
 
 @router.get("/v1/info")
-async def info(services: ServicesDep) -> Info:
+async def info(services: ServicesDep, request: Request) -> Info:
     """The model, the defaults, the limits, and what works; needs no key."""
     manifest, engine, settings = services.manifest, services.edits.ready, services.settings
-    no_fits = services.fits.problem if services.fits else services.no_fits
+    no_fits = _no_fits(services, request.state.caller)
     return Info(
         model=manifest.model_id,
         model_digest=manifest.model_digest,
@@ -150,6 +159,14 @@ async def model(model: str, services: ServicesDep, caller: CallerDep) -> Model:
     if tail is None or not model.startswith("hiper:"):
         raise ApiError(404, "not_found", f"there is no model {model[:80]!r}; GET /v1/models lists those there are")
     return _of_tail(tail.id, tail.created_at)
+
+
+def _no_fits(services: Services, caller: Caller | None) -> str:
+    """Why nothing can be fitted; the worker's words may name folders, which is not for strangers."""
+    problem = services.fits.problem if services.fits else ""
+    if problem and caller is None:
+        return "fits do not work at present; the server's log says why"
+    return problem or ("" if services.fits else services.no_fits)
 
 
 def _base(services: Services) -> Model:

@@ -10,6 +10,7 @@ const TITLES = /** @type {Record<string, string>} */ ({
   busy: "The server is full at the moment",
   draining: "The server is about to stop",
   quota_exceeded: "That was a lot at once",
+  beyond_quota: "That is more than the key allows",
   deadline_missed: "It took too long",
   disk_full: "The server's disk is full",
   prompt_invalid: "The prompt cannot be used",
