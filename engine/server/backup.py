@@ -7,14 +7,14 @@ import sqlite3
 from pathlib import Path
 
 from engine.server.blobs import Blobs
-from engine.server.database import Database, storage_errors
 from engine.server.schema import referred_images
+from engine.server.sqlite_database import SqliteDatabase, storage_errors
 from engine.server.store_errors import StoreError
 
 _FREE_ROUNDS = 5
 
 
-def back_up(database: Database, blobs: Blobs, path: Path) -> None:
+def back_up(database: SqliteDatabase, blobs: Blobs, path: Path) -> None:
     """Make a folder at `path` that has the database and every picture it refers to; it appears there when it is whole.
 
     Raises:
@@ -33,7 +33,7 @@ def back_up(database: Database, blobs: Blobs, path: Path) -> None:
             shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _copy(database: Database, blobs: Blobs, target: Path) -> None:
+def _copy(database: SqliteDatabase, blobs: Blobs, target: Path) -> None:
     """Copy until the pictures belong to the data: one may have been deleted between the copies of the two."""
     copied = Blobs(target / blobs.folder.name)
     for _ in range(_FREE_ROUNDS):
@@ -44,7 +44,7 @@ def _copy(database: Database, blobs: Blobs, target: Path) -> None:
             raise StoreError(f"pictures of {database.path} are missing; run hiper-serve check")
 
 
-def _is_whole(database: Database, blobs: Blobs, path: Path, copied: Blobs) -> bool:
+def _is_whole(database: SqliteDatabase, blobs: Blobs, path: Path, copied: Blobs) -> bool:
     """Copy the database to `path` and what it refers to into `copied`; whether that has all of it."""
     wanted = _copy_database(database, path)
     for sha256 in wanted - copied.names():
@@ -56,7 +56,7 @@ def _is_whole(database: Database, blobs: Blobs, path: Path, copied: Blobs) -> bo
     return True
 
 
-def _copy_database(database: Database, path: Path) -> set[str]:
+def _copy_database(database: SqliteDatabase, path: Path) -> set[str]:
     path.unlink(missing_ok=True)
     copy = sqlite3.connect(path)
     try:

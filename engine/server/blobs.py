@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from engine.atomic_file import write_atomically
-from engine.server.database import storage_errors
+from engine.server.sqlite_database import storage_errors
 from engine.server.store_errors import StoreError
 
 _SUFFIX = ".png"

@@ -1,36 +1,54 @@
-"""Looks for damage in a data folder; changes nothing."""
+"""Looks for damage in stored data; changes nothing."""
 
 import hashlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from engine.errors import TailError
 from engine.server import schema
-from engine.server.database import storage_errors
+from engine.server.database import Connection
 from engine.server.fit_table import FIT_COLUMNS, fit_row
+from engine.server.sqlite_database import storage_errors
 from engine.server.store_errors import StoreError
-from engine.server.tables import DATABASE_NAME, IMAGES_NAME
 from engine.tail_file import parse_tail_file
 
 
-def check_folder(folder: Path) -> list[str]:
-    """What is wrong, a sentence each."""
-    if not (folder / DATABASE_NAME).is_file():
-        return [f"{folder} has no {DATABASE_NAME}; it is no data folder, or lost its data"]
+def check_folder(database: Path, images: Path) -> list[str]:
+    """What is wrong with a data folder, a sentence each.
+
+    Args:
+        database: SQLite's file.
+        images: the folder of the pictures.
+    """
+    if not database.is_file():
+        return [f"{database.parent} has no {database.name}; it is no data folder, or lost its data"]
     try:
-        with storage_errors(folder / DATABASE_NAME):
-            connection = sqlite3.connect(f"{(folder / DATABASE_NAME).resolve().as_uri()}?mode=ro", uri=True)
+        with storage_errors(database):
+            connection = sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)
             connection.row_factory = sqlite3.Row
             try:
-                return list(_problems(connection, folder / IMAGES_NAME))
+                return list(_folder_problems(connection, images))
             finally:
                 connection.close()
     except StoreError as error:
         return [str(error)]
 
 
-def _problems(connection: sqlite3.Connection, images: Path) -> Iterator[str]:
+def content_problems(connection: Connection, picture: Callable[[str], bytes]) -> Iterator[str]:
+    """What is wrong with tails, fits and pictures, wherever they lie.
+
+    Args:
+        connection: to tables of this version.
+        picture: reads one, given its SHA-256; raises StoreError where it is missing.
+    """
+    yield from _tail_problems(connection)
+    yield from _fit_problems(connection)
+    for sha256 in sorted(schema.referred_images(connection)):
+        yield from _image_problems(sha256, picture)
+
+
+def _folder_problems(connection: sqlite3.Connection, images: Path) -> Iterator[str]:
     for [message] in connection.execute("PRAGMA integrity_check"):
         if message != "ok":
             yield f"the database is damaged: {message}"
@@ -39,13 +57,15 @@ def _problems(connection: sqlite3.Connection, images: Path) -> Iterator[str]:
     if schema.version(connection) != len(schema.MIGRATIONS):
         yield f"the data is of version {schema.version(connection)} instead of {len(schema.MIGRATIONS)}"
         return
-    yield from _tail_problems(connection)
-    yield from _fit_problems(connection)
-    for sha256 in sorted(schema.referred_images(connection)):
-        yield from _image_problems(images / f"{sha256}.png", sha256)
+
+    def picture(sha256: str) -> bytes:
+        with storage_errors(images):
+            return (images / f"{sha256}.png").read_bytes()
+
+    yield from content_problems(connection, picture)
 
 
-def _tail_problems(connection: sqlite3.Connection) -> Iterator[str]:
+def _tail_problems(connection: Connection) -> Iterator[str]:
     for row in connection.execute("SELECT id, digest, data FROM tails"):
         try:
             if parse_tail_file(row["data"]).digest != row["digest"]:
@@ -54,7 +74,7 @@ def _tail_problems(connection: sqlite3.Connection) -> Iterator[str]:
             yield f"{row['id']} is damaged: {error}"
 
 
-def _fit_problems(connection: sqlite3.Connection) -> Iterator[str]:
+def _fit_problems(connection: Connection) -> Iterator[str]:
     for row in connection.execute(f"SELECT {FIT_COLUMNS} FROM fits"):
         try:
             fit = fit_row(row)
@@ -65,9 +85,9 @@ def _fit_problems(connection: sqlite3.Connection) -> Iterator[str]:
             yield f"{fit.id} is {fit.state} but its tail is {fit.tail_id}"
 
 
-def _image_problems(path: Path, sha256: str) -> Iterator[str]:
+def _image_problems(sha256: str, picture: Callable[[str], bytes]) -> Iterator[str]:
     try:
-        if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+        if hashlib.sha256(picture(sha256)).hexdigest() != sha256:
             yield f"picture {sha256} is damaged"
-    except FileNotFoundError:
+    except StoreError:
         yield f"picture {sha256} is missing"

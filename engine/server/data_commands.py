@@ -9,6 +9,7 @@ from typing import Annotated, Final
 import typer
 
 from engine.server.console import reporting
+from engine.server.open_store import check_store, open_store
 from engine.server.records import SCOPES, Scope
 from engine.server.settings import Settings
 from engine.server.store import Store
@@ -41,7 +42,7 @@ def parse_scopes(text: str) -> frozenset[Scope]:
 def add(
     context: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Whose it is, for you to remember.")],
-    scopes: Annotated[str, typer.Option(metavar="SCOPES", help="What it may do: edit, fit, tails, admin.")] = USUAL,
+    scopes: Annotated[str, typer.Option(metavar="SCOPES", help="What it may do: edit, fit, tails.")] = USUAL,
     max_edits: Annotated[int, typer.Option(min=1, help="Under way at once.")] = 8,
     edits_per_minute: Annotated[int, typer.Option(min=1, help="On average.")] = 60,
     max_fits: Annotated[int, typer.Option(min=0, help="Queued or running.")] = 2,
@@ -107,19 +108,18 @@ def backup(
 @reporting
 def check(context: typer.Context, data_dir: DataOption = None) -> None:
     """Say what is wrong with the data, a line each, and change nothing."""
-    problems = Store.check(_folder(context, data_dir))
+    problems = check_store(_settings(context, data_dir))
     for problem in problems:
         typer.echo(problem)
     if problems:
         raise typer.Exit(StoreError.exit_code)
 
 
-def _folder(context: typer.Context, data_dir: Path | None) -> Path:
+def _settings(context: typer.Context, data_dir: Path | None) -> Settings:
     settings: Settings = context.obj
-    folder = settings.data_dir if data_dir is None else data_dir.expanduser()
-    return folder
+    return settings if data_dir is None else settings.model_copy(update={"data_dir": data_dir.expanduser()})
 
 
 def _opened(context: typer.Context, data_dir: Path | None) -> "closing[Store]":
-    """The store, beside a server that may run."""
-    return closing(Store(_folder(context, data_dir), alone=False))
+    """The store, beside servers that may run."""
+    return closing(open_store(_settings(context, data_dir), alone=False))

@@ -1,110 +1,58 @@
-"""One SQLite file: one connection that writes, many that read, and errors with names.
+"""What the store asks of a database: transactions, in the SQL that SQLite (3.37 or newer) and PostgreSQL share.
 
-WAL lets readers go on while somebody writes; synchronous = FULL makes a commit survive a power failure.
+Placeholders are `?` and `:name`. Types and rows are as SQLite's: columns are found by number and by name.
 """
 
-import contextlib
-import sqlite3
-import threading
-from collections.abc import Iterator
-from pathlib import Path
-
-from engine.errors import OutputError
-from engine.server.disk import free_bytes, is_full
-from engine.server.store_errors import DiskFull, StoreError
-
-_BUSY_TIMEOUT_S = 10.0
-_NO_ROOM_BYTES = 2**20
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
 
-class Database:
-    """Threads share it: writes wait for each other, reads wait for nobody."""
+class Row(Protocol):
+    """A row of an answer, whose columns have numbers and names."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.lock = threading.RLock()
-        self._pool_lock = threading.Lock()
-        self._idle: list[sqlite3.Connection] = []
-        self._closed = False
-        with storage_errors(path):
-            self.writer = connect(path)
+    def __getitem__(self, key: Any, /) -> Any:
+        """A column, by its number or name."""
 
-    @contextlib.contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction: all of it is on disk afterwards, or, after an exception, nothing."""
-        with self.lock, storage_errors(self.path):
-            self.writer.execute("BEGIN IMMEDIATE")
-            try:
-                yield self.writer
-                self.writer.execute("COMMIT")
-            except BaseException:
-                if self.writer.in_transaction:  # SQLite ends it itself after some errors of the disk
-                    self.writer.execute("ROLLBACK")
-                raise
+    def __iter__(self) -> Iterator[Any]:
+        """All columns, in order."""
 
-    @contextlib.contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection that nobody else uses meanwhile; all that is read in it belongs together."""
-        with storage_errors(self.path):
-            connection = self._reader()
-            try:
-                connection.execute("BEGIN")
-                yield connection
-            finally:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                self._give_back(connection)
+    def keys(self) -> Sequence[str]:
+        """The names of the columns."""
+
+
+class Rows(Protocol):
+    """An answer."""
+
+    @property
+    def rowcount(self) -> int:
+        """How many rows a statement has changed."""
+
+    def fetchone(self) -> Any:
+        """The next row; None after the last one."""
+
+    def fetchall(self) -> list[Any]:
+        """All rows that are left."""
+
+    def __iter__(self) -> Iterator[Any]:
+        """Row after row."""
+
+
+class Connection(Protocol):
+    """A transaction that is under way."""
+
+    def execute(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = (), /) -> Rows:
+        """Run a statement."""
+
+
+class Database(Protocol):
+    """Threads share it. Whatever goes wrong in it is a StoreError, for a disk without room a DiskFull."""
+
+    def writing(self) -> AbstractContextManager[Connection]:
+        """A transaction of the one who may write: all of it is on disk afterwards, or, after an exception, nothing."""
+
+    def reading(self) -> AbstractContextManager[Connection]:
+        """A transaction whose reads belong together; it waits for no writer."""
 
     def close(self) -> None:
-        """Close all connections; the last one folds the write-ahead log into the file."""
-        with self.lock, self._pool_lock:
-            self._closed = True
-            while self._idle:
-                self._idle.pop().close()
-            self.writer.close()
-
-    def _reader(self) -> sqlite3.Connection:
-        with self._pool_lock:
-            if self._closed:
-                raise StoreError(f"{self.path} is closed already")
-            if self._idle:
-                return self._idle.pop()
-        connection = connect(self.path)
-        connection.execute("PRAGMA query_only = ON")
-        return connection
-
-    def _give_back(self, connection: sqlite3.Connection) -> None:
-        with self._pool_lock:
-            if self._closed:
-                connection.close()
-            else:
-                self._idle.append(connection)
-
-
-def connect(path: Path) -> sqlite3.Connection:
-    """Open a database that any thread may use; transactions are begun and ended in words."""
-    connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
-    connection.row_factory = sqlite3.Row
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA secure_delete = ON")  # what a user deletes is overwritten, not only forgotten
-    return connection
-
-
-@contextlib.contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
-    """Turn what the disk and SQLite say into DiskFull and StoreError."""
-    try:
-        yield
-    except (sqlite3.Error, OSError, OutputError) as error:
-        if _no_room(error, path):
-            raise DiskFull(f"the disk of {path} is full; delete something there, or use a larger one") from error
-        raise StoreError(f"{path} cannot be used: {error}; run hiper-serve check") from error
-
-
-def _no_room(error: Exception, path: Path) -> bool:
-    name: str = getattr(error, "sqlite_errorname", "")
-    if name.startswith("SQLITE_IOERR"):  # the file of shared memory, for one, fails so on a full disk
-        return free_bytes(path.parent) < _NO_ROOM_BYTES
-    return name == "SQLITE_FULL" or is_full(error) or is_full(error.__cause__)
+        """Close all connections."""

@@ -1,9 +1,9 @@
 """One transaction on fits: every change of a fit goes through here, and leaves an event."""
 
 import json
-import sqlite3
 from typing import Any
 
+from engine.server.database import Connection, Row
 from engine.server.records import EventKind
 
 
@@ -13,16 +13,18 @@ class FitChange:
     Attributes:
         now: seconds since the epoch.
         told: the fits that got an event, in order.
+        freed: the pictures that rows of it do not refer to any more.
     """
 
-    def __init__(self, connection: sqlite3.Connection, now: float) -> None:
+    def __init__(self, connection: Connection, now: float) -> None:
         self.connection = connection
         self.now = now
         self.told: dict[str, None] = {}
+        self.freed: set[str] = set()
 
-    def running(self, id: str, fence: int) -> sqlite3.Row | None:
+    def running(self, id: str, fence: int) -> Row | None:
         """A fit's row, if this attempt is the one that may report."""
-        row: sqlite3.Row | None = self.connection.execute(
+        row: Row | None = self.connection.execute(
             "SELECT * FROM fits WHERE id = ? AND fence = ? AND state = 'running'", (id, fence)
         ).fetchone()
         return row

@@ -6,12 +6,12 @@ attempt changes nothing. The order of the queue is the view `queue` of the schem
 
 import json
 import math
-import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
+from engine.server.database import Connection, Row
 from engine.server.fit_change import FitChange
 from engine.server.fit_table import FitTable, owned_fit
 from engine.server.loss_curve import extend
@@ -69,7 +69,7 @@ class FitQueue(FitTable):
             if known is not None:
                 return known, False
             _check_room(change.connection, owner, max_active, max_queued)
-            if not self._blobs.has(image):
+            if not self._pictures.is_kept(change.connection, image):
                 raise StoreError(f"picture {image} is not stored; put it again")
             fit = _insert(change, owner, name, settings, image, idempotency_key, payload_digest)
         return fit, True
@@ -143,17 +143,21 @@ class FitQueue(FitTable):
                 return False
             if step > change.checkpoint_step(id):
                 change.update(id, lost=0)
-            change.connection.execute("INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?)", (id, step, data))
+            change.connection.execute(
+                "INSERT INTO checkpoints VALUES (?, ?, ?) "
+                "ON CONFLICT (fit_id) DO UPDATE SET step = excluded.step, data = excluded.data",
+                (id, step, data),
+            )
             change.tell(id, "checkpoint", step=step)
         return True
 
     def record_preview(self, id: str, fence: int, step: int, png: bytes) -> bool:
         """Keep a picture of how far a fit is; False if the attempt is not the latest."""
-        image = self._blobs.put(png)
+        image = self._pictures.put(png)
         with self._referring(image), self._changing() as change:
             running = change.running(id, fence) is not None
             if running:
-                change.connection.execute("INSERT OR REPLACE INTO previews VALUES (?, ?, ?)", (id, step, image))
+                _insert_preview(change, id, step, image)
                 change.tell(id, "preview", step=step, image=image)
         return running
 
@@ -207,16 +211,19 @@ class FitQueue(FitTable):
         return row is not None
 
     def recover(self) -> int:
-        """At the start, when nothing can be running: queue again what was, and return how many that are."""
+        """At the start: queue again what was running and nobody can be at, and return how many that are."""
         with self._changing() as change:
-            rows = change.connection.execute("SELECT * FROM fits WHERE state = 'running' ORDER BY seq").fetchall()
+            rows = change.connection.execute(
+                "SELECT * FROM fits WHERE state = 'running' AND lease_until < ? ORDER BY seq",
+                (change.now if self.shared else math.inf,),
+            ).fetchall()
             again = [row for row in rows if not _cancelled(change, row)]
             for row in again:
                 change.queue_again(row["id"], "restarted")
         return len(again)
 
 
-def _known_fit(connection: sqlite3.Connection, owner: str, key: str | None, digest: str | None) -> FitRow | None:
+def _known_fit(connection: Connection, owner: str, key: str | None, digest: str | None) -> FitRow | None:
     row = connection.execute(
         "SELECT id, payload_digest FROM fits WHERE owner = ? AND idempotency_key = ?", (owner, key)
     ).fetchone()
@@ -227,7 +234,7 @@ def _known_fit(connection: sqlite3.Connection, owner: str, key: str | None, dige
     return owned_fit(connection, owner, row["id"])
 
 
-def _check_room(connection: sqlite3.Connection, owner: str, max_active: int, max_queued: int) -> None:
+def _check_room(connection: Connection, owner: str, max_active: int, max_queued: int) -> None:
     active, queued = connection.execute(
         "SELECT count(*) FILTER (WHERE owner = ?), count(*) FILTER (WHERE state = 'queued') FROM fits "
         "WHERE state IN ('queued', 'running')",
@@ -254,7 +261,18 @@ def _insert(
     return fit
 
 
-def _begin(change: FitChange, row: sqlite3.Row, lease_s: float) -> None:
+def _insert_preview(change: FitChange, id: str, step: int, image: str) -> None:
+    """Write a preview's row, in place of one of an attempt that got as far."""
+    older = change.connection.execute("SELECT image FROM previews WHERE fit_id = ? AND step = ?", (id, step)).fetchone()
+    if older is not None:
+        change.freed.add(older["image"])
+    change.connection.execute(
+        "INSERT INTO previews VALUES (?, ?, ?) ON CONFLICT (fit_id, step) DO UPDATE SET image = excluded.image",
+        (id, step, image),
+    )
+
+
+def _begin(change: FitChange, row: Row, lease_s: float) -> None:
     attempt, step = row["attempt"] + 1, change.checkpoint_step(row["id"])
     started_at = change.now if row["started_at"] is None else row["started_at"]
     lease_until = change.now + lease_s
@@ -267,12 +285,14 @@ def _begin(change: FitChange, row: sqlite3.Row, lease_s: float) -> None:
         lease_until=lease_until,
     )
     change.connection.execute(
-        "INSERT OR REPLACE INTO turns SELECT ?, coalesce(max(turn), 0) + 1 FROM turns", (row["owner"],)
+        "INSERT INTO turns SELECT ?, coalesce(max(turn), 0) + 1 FROM turns WHERE true "
+        "ON CONFLICT (owner) DO UPDATE SET turn = excluded.turn",
+        (row["owner"],),
     )
     change.tell(row["id"], "resumed" if row["attempt"] else "started", attempt=attempt, step=step)
 
 
-def _cancelled(change: FitChange, row: sqlite3.Row) -> bool:
+def _cancelled(change: FitChange, row: Row) -> bool:
     """End a running fit whose end was asked for: that wish was granted, and comes before every other outcome."""
     if row["cancel_requested"]:
         change.cancel(row["id"])

@@ -1,10 +1,10 @@
 """Fits as they are read: rows, events, previews, places in the queue."""
 
 import json
-import sqlite3
 
 import msgspec
 
+from engine.server.database import Connection, Row
 from engine.server.messages import FitSettings
 from engine.server.records import Event, FitRow
 from engine.server.tables import Tables
@@ -79,27 +79,25 @@ class FitTable(Tables):
                 "WHERE owner = ? AND fit_id = ? AND previews.step = ?",
                 (owner, fit_id, min(step, _MAX_INTEGER)),
             ).fetchone()
-        return self._blobs.get(row["image"]) if row else None
+        return self._pictures.get(row["image"]) if row else None
 
     def delete_fit(self, owner: str, id: str) -> bool:
         """Delete a fit that has ended, its tail, and all their pictures that nothing else refers to."""
-        with self._database.lock:
-            with self._database.writing() as connection:
-                fit = owned_fit(connection, owner, id)
-                if fit is None or fit.finished_at is None:
-                    return False
-                images = delete_fit_row(connection, id)
-            self._remove_unreferred(images)
+        with self._changing() as change:
+            fit = owned_fit(change.connection, owner, id)
+            if fit is None or fit.finished_at is None:
+                return False
+            delete_fit_row(change, id)
         return True
 
 
-def owned_fit(connection: sqlite3.Connection, owner: str, id: str) -> FitRow | None:
+def owned_fit(connection: Connection, owner: str, id: str) -> FitRow | None:
     """Read a fit of an owner."""
     row = connection.execute(f"SELECT {FIT_COLUMNS} FROM fits WHERE owner = ? AND id = ?", (owner, id)).fetchone()
     return fit_row(row) if row else None
 
 
-def fit_row(row: sqlite3.Row) -> FitRow:
+def fit_row(row: Row) -> FitRow:
     """Make a record of FIT_COLUMNS."""
     values = {name: row[name] for name in row.keys()}  # noqa: SIM118
     values["settings"] = msgspec.json.decode(row["settings"], type=FitSettings)

@@ -3,9 +3,9 @@
 import hashlib
 import hmac
 import secrets
-import sqlite3
 from collections.abc import Iterable
 
+from engine.server.database import Row
 from engine.server.records import SCOPES, Key, Scope
 from engine.server.tables import Tables, new_id
 
@@ -46,7 +46,7 @@ class KeyTable(Tables):
     def keys(self) -> list[Key]:
         """All keys, revoked ones too, oldest first."""
         with self._database.reading() as connection:
-            return [_key(row) for row in connection.execute("SELECT * FROM keys ORDER BY created_at, rowid")]
+            return [_key(row) for row in connection.execute("SELECT * FROM keys ORDER BY created_at, id")]
 
     def revoke_key(self, id: str) -> bool:
         """Let a key work no more; False if there is no such key in use."""
@@ -71,6 +71,7 @@ def _digest(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-def _key(row: sqlite3.Row) -> Key:
+def _key(row: Row) -> Key:
     values = {name: row[name] for name in row.keys() if name not in ("token_sha256", "scopes")}  # noqa: SIM118
-    return Key(scopes=frozenset(row["scopes"].split()), **values)
+    # A key may be older than today's scopes: what it had of others opens nothing.
+    return Key(scopes=frozenset(SCOPES).intersection(row["scopes"].split()), **values)

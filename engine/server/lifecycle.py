@@ -29,6 +29,7 @@ from engine.server.http_protocol import HttpProtocol
 from engine.server.limits import Limits
 from engine.server.metrics import Metrics
 from engine.server.origin import is_loopback
+from engine.server.open_store import open_store
 from engine.server.services import Services
 from engine.server.settings import Settings
 from engine.server.state_metrics import watch_state
@@ -59,10 +60,10 @@ def serve(settings: Settings, announce: Callable[[str], object]) -> None:
 
     Raises:
         ServerError: it cannot listen there, or must not without a key.
-        StoreError: another server has the data folder.
+        StoreError: another server has the data folder, or the shared store cannot be reached.
         BundleError: there is no bundle to serve.
     """
-    with contextlib.closing(Store(settings.data_dir)) as store:
+    with contextlib.closing(open_store(settings)) as store:
         check_exposure(settings, store)
         with _listener(settings.host, settings.port) as listener:
             bundle, manifest = find_bundle(settings)

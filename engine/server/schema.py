@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from engine.server.database import Connection
 from engine.server.store_errors import StoreError
 
 Migration = tuple[str, ...]
@@ -111,7 +112,7 @@ CREATE VIEW queue AS
             row_number() OVER (PARTITION BY owner, attempt = 0 ORDER BY seq) AS round
         FROM fits LEFT JOIN turns USING (owner)
         WHERE state = 'queued'
-    )"""
+    ) AS waiting"""
 
 _INDICES = (
     "CREATE INDEX fits_by_owner ON fits (owner, seq)",
@@ -156,7 +157,7 @@ def migrate(connection: sqlite3.Connection, backups: Path, migrations: Sequence[
         raise
 
 
-def referred_images(connection: sqlite3.Connection) -> set[str]:
+def referred_images(connection: Connection) -> set[str]:
     """The pictures that any row refers to."""
     rows = connection.execute(
         "SELECT image FROM fits UNION SELECT image FROM tails WHERE image IS NOT NULL UNION SELECT image FROM previews"

@@ -5,7 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -53,6 +53,8 @@ class Settings(BaseSettings):
         device: index of the GPU that edits run on.
         buckets: the numbers of rows that the UNet is called with.
         max_edits: that may be under way at once.
+        store_url: postgresql://..., which several servers can share, instead of tables in data_dir; with images_url.
+        images_url: s3://bucket/prefix (gs://, az://) for pictures, instead of files in data_dir; with store_url.
         edit_timeout_s: until a picture must be there.
         max_body_bytes: of a request.
         max_pixels: of an uploaded picture.
@@ -92,6 +94,9 @@ class Settings(BaseSettings):
     max_body_bytes: Annotated[ByteSize, Field(ge=2**16)] = ByteSize(20 * 2**20)
     # Pixels of three bytes go between processes in one message of at most 64 MiB.
     max_pixels: Annotated[int, Field(ge=1, le=22_000_000)] = 16_000_000
+    # Secrets, since passwords may be in them: shown nowhere, and checked where they are used.
+    store_url: SecretStr = SecretStr("")
+    images_url: SecretStr = SecretStr("")
     max_images_per_request: Annotated[int, Field(ge=1)] = 8
     max_steps: Annotated[int, Field(ge=1, le=1000)] = 100
     max_queued_fits: Annotated[int, Field(ge=1)] = 100

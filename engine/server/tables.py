@@ -3,29 +3,27 @@
 import contextlib
 import logging
 import secrets
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator
 
-from engine.server.blobs import Blobs
-from engine.server.database import Database
+from engine.server.database import Connection, Database
 from engine.server.fit_change import FitChange
+from engine.server.pictures import Pictures
 
-DATABASE_NAME = "hiper.db"
-IMAGES_NAME = "images"
-
-_REFERRED = (
-    "SELECT image FROM fits WHERE image = :image UNION ALL SELECT image FROM tails WHERE image = :image "
-    "UNION ALL SELECT image FROM previews WHERE image = :image"
-)
 _log = logging.getLogger(__name__)
 
 
 class Tables:
-    """A database, a folder of pictures, a clock, and those who watch the fits."""
+    """A database, pictures, a clock, and those who watch the fits.
 
-    def __init__(self, folder: Path, clock: Callable[[], float]) -> None:
-        self._database = Database(folder / DATABASE_NAME)
-        self._blobs = Blobs(folder / IMAGES_NAME)
+    Attributes:
+        shared: whether other servers use the same tables at the same time.
+    """
+
+    shared = False
+
+    def __init__(self, database: Database, pictures: Pictures, clock: Callable[[], float]) -> None:
+        self._database = database
+        self._pictures = pictures
         self._clock = clock
         self._watchers: list[Callable[[str], object]] = []
 
@@ -38,8 +36,15 @@ class Tables:
         with self._database.writing() as connection:
             change = FitChange(connection, self._clock())
             yield change
+            self._pictures.free(connection, change.freed)
+            self._announce(connection, change.told)
         for fit_id in change.told:
             self._tell(fit_id)
+        if change.freed:
+            self._pictures.tidy(change.freed)
+
+    def _announce(self, connection: Connection, fit_ids: Iterable[str]) -> None:
+        """Let other servers know, once the transaction is done; there are none."""
 
     def _tell(self, fit_id: str) -> None:
         for callback in self._watchers:
@@ -55,16 +60,7 @@ class Tables:
             yield
         finally:
             if image is not None:
-                self._blobs.unpin(image)
-                self._remove_unreferred({image})
-
-    def _remove_unreferred(self, images: set[str]) -> None:
-        """Remove those of `images`, and of the pictures put but never used, that no row refers to."""
-        with self._database.lock:
-            images = images | self._blobs.expired()
-            with self._database.reading() as connection:
-                gone = [image for image in images if not connection.execute(_REFERRED, {"image": image}).fetchone()]
-            self._blobs.remove(gone)
+                self._pictures.settle(image)
 
 
 def new_id(kind: str) -> str:

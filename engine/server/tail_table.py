@@ -1,7 +1,6 @@
 """Tails: their files lie in the database, beside what is asked about them."""
 
-import sqlite3
-
+from engine.server.database import Rows
 from engine.server.fit_change import FitChange
 from engine.server.records import TailRow
 from engine.server.tables import Tables, new_id
@@ -76,16 +75,15 @@ class TailTable(Tables):
 
     def delete_tail(self, owner: str, id: str) -> bool:
         """Delete a tail, the fit that made it, and all their pictures that nothing else refers to."""
-        with self._database.lock:
-            with self._database.writing() as connection:
-                tail = connection.execute(
-                    "SELECT image, fit_id FROM tails WHERE owner = ? AND id = ?", (owner, id)
-                ).fetchone()
-                if tail is None:
-                    return False
-                images = {tail["image"], *delete_fit_row(connection, tail["fit_id"])} - {None}
-                connection.execute("DELETE FROM tails WHERE id = ?", (id,))
-            self._remove_unreferred(images)
+        with self._changing() as change:
+            tail = change.connection.execute(
+                "SELECT image, fit_id FROM tails WHERE owner = ? AND id = ?", (owner, id)
+            ).fetchone()
+            if tail is None:
+                return False
+            change.freed |= {tail["image"]} - {None}
+            delete_fit_row(change, tail["fit_id"])
+            change.connection.execute("DELETE FROM tails WHERE id = ?", (id,))
         return True
 
 
@@ -100,15 +98,15 @@ def insert_tail(
     return TailRow(*values, size_bytes=len(data))
 
 
-def delete_fit_row(connection: sqlite3.Connection, fit_id: str | None) -> set[str]:
-    """Delete a fit and all that came of it, as a part of a transaction; returns the pictures it referred to."""
-    pictures = connection.execute(
+def delete_fit_row(change: FitChange, fit_id: str | None) -> None:
+    """Delete a fit and all that came of it, as a part of a transaction."""
+    pictures = change.connection.execute(
         "SELECT image FROM fits WHERE id = :id UNION SELECT image FROM previews WHERE fit_id = :id", {"id": fit_id}
-    ).fetchall()
-    connection.execute("DELETE FROM fits WHERE id = ?", (fit_id,))
-    return {row["image"] for row in pictures}
+    )
+    change.freed |= {row["image"] for row in pictures}
+    change.connection.execute("DELETE FROM fits WHERE id = ?", (fit_id,))
 
 
-def _tail_row(cursor: sqlite3.Cursor) -> TailRow | None:
+def _tail_row(cursor: Rows) -> TailRow | None:
     row = cursor.fetchone()
     return TailRow(*row) if row else None

@@ -22,10 +22,10 @@ from engine.server.app import create_app
 from engine.server.edit_client import EditClient
 from engine.server.edit_requests import EditRequests
 from engine.server.engine_options import EngineOptions
+from engine.server.folder_store import FolderStore
 from engine.server.lifecycle import assemble
 from engine.server.services import Services
 from engine.server.settings import Settings, load_settings
-from engine.server.store import Store
 from tests.engine.conftest import write_toy_bundle
 
 PATIENCE_S = 60
@@ -66,7 +66,7 @@ def settings(tmp_path: Path, bundle: Path) -> Settings:
 @pytest.fixture
 def services(settings: Settings, bundle: Path, edits: EditClient, portal: BlockingPortal) -> Iterator[Services]:
     """All parts around the running engine; what runs fits is not started, so they stay queued."""
-    with closing(Store(settings.data_dir)) as store:
+    with closing(FolderStore(settings.data_dir)) as store:
         services = assemble(settings, store, bundle, read_manifest(bundle))
         services.edits, services.requests = edits, EditRequests(edits, services.metrics)
         services.warm_up.failure = None

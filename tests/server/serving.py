@@ -13,10 +13,10 @@ from engine.bundle_files import read_manifest
 from engine.server.app import create_app
 from engine.server.edit_client import EditClient
 from engine.server.edit_requests import EditRequests
+from engine.server.folder_store import FolderStore
 from engine.server.lifecycle import assemble
 from engine.server.services import Services
 from engine.server.settings import load_settings
-from engine.server.store import Store
 
 
 @contextmanager
@@ -45,7 +45,7 @@ def assembled(
     async def assemble_there() -> Services:
         return assemble(chosen, store, bundle, read_manifest(bundle))
 
-    with closing(Store(chosen.data_dir)) as store:
+    with closing(FolderStore(chosen.data_dir)) as store:
         services = portal.call(assemble_there)
         services.edits, services.requests = edits, EditRequests(edits, services.metrics)
         services.warm_up.failure = None

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from engine.server.fit_queue import MAX_LOST
+from engine.server.folder_store import FolderStore
 from engine.server.messages import FitSettings
 from engine.server.records import FINAL, Claim
-from engine.server.store import Store
 from engine.server.store_errors import IdempotencyMismatch, QueueFull, QuotaReached
 from engine.tail_file import TailFile, serialize_tail_file
 from engine.tail_info import TailInfo
@@ -76,12 +76,12 @@ class QueueMachine(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
         self.store = self.open_store()
 
-    def open_store(self) -> Store:
-        return Store(Path(self.folder.name), clock=lambda: self.now)
+    def open_store(self) -> FolderStore:
+        return FolderStore(Path(self.folder.name), clock=lambda: self.now)
 
     def teardown(self) -> None:
         self.store.close()
-        assert Store.check(Path(self.folder.name)) == []
+        assert FolderStore.check(Path(self.folder.name)) == []
         self.folder.cleanup()
 
     # What users do.
@@ -327,20 +327,20 @@ class QueueMachine(RuleBasedStateMachine):
         assert {path.read_bytes() for path in Path(self.folder.name, "images").iterdir()} == wanted
 
 
-def open_store(folder: Path, fits: int = 1) -> Store:
-    store = Store(folder)
+def open_store(folder: Path, fits: int = 1) -> FolderStore:
+    store = FolderStore(folder)
     for _ in range(fits):
         store.submit_fit("ann", "rex", SETTINGS, store.put_image(b"picture"), max_active=9, max_queued=9)
     return store
 
 
-def claim(store: Store) -> tuple[str, int]:
+def claim(store: FolderStore) -> tuple[str, int]:
     claim = store.claim_fit(LEASE_S)
     assert claim
     return claim.fit.id, claim.fit.fence
 
 
-def state(store: Store, id: str) -> str:
+def state(store: FolderStore, id: str) -> str:
     fit = store.fit("ann", id)
     assert fit
     return fit.state
@@ -406,7 +406,7 @@ def test_a_cancel_comes_before_every_other_outcome(tmp_path: Path, outcome: str)
 def test_a_sign_of_life_extends_the_lease(tmp_path: Path) -> None:
     now = 0.0
     open_store(tmp_path).close()
-    with closing(Store(tmp_path, clock=lambda: now)) as store:
+    with closing(FolderStore(tmp_path, clock=lambda: now)) as store:
         id, fence = claim(store)
         now = LEASE_S - 1
         assert store.record_step(id, fence, 1, 2, [0.5], LEASE_S)

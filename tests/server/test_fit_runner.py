@@ -20,11 +20,11 @@ from PIL import Image
 from engine.server import child, fit_attempt, fit_runner
 from engine.server.edit_client import EngineDown
 from engine.server.fit_runner import FitRunner
+from engine.server.folder_store import FolderStore
 from engine.server.messages import EditDone, EditEnded, FitSettings, Pixels, StartEdit
 from engine.server.metrics import Metrics
 from engine.server.records import FitRow
 from engine.server.settings import Settings
-from engine.server.store import Store
 from engine.server.store_errors import DiskFull
 from engine.tail_file import parse_tail_file
 from hiper.pipeline import HiPer
@@ -119,8 +119,8 @@ class Edits:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(tmp_path / "data")
+def store(tmp_path: Path) -> Iterator[FolderStore]:
+    store = FolderStore(tmp_path / "data")
     yield store
     store.close()
 
@@ -136,7 +136,7 @@ def picture() -> bytes:
     return buffer.getvalue()
 
 
-def submit(store: Store, prompt: str = "a dog", owner: str = "local", **settings: Any) -> str:
+def submit(store: FolderStore, prompt: str = "a dog", owner: str = "local", **settings: Any) -> str:
     image = store.put_image(picture())
     wanted = FitSettings(prompt=prompt, **settings)
     fit, _ = store.submit_fit(owner, prompt, wanted, image, max_active=99, max_queued=99)
@@ -147,7 +147,7 @@ def submit(store: Store, prompt: str = "a dog", owner: str = "local", **settings
 class Server:
     """A runner and what is around it."""
 
-    store: Store
+    store: FolderStore
     runner: FitRunner
     edits: Edits
     metrics: Metrics
@@ -187,7 +187,7 @@ async def until(condition: Callable[[], object], timeout_s: float = 60) -> None:
 
 @asynccontextmanager
 async def serving(
-    store: Store, digest: str = DIGEST, *, argv: tuple[str, ...] = (), lease_s: float = 30, **options: Any
+    store: FolderStore, digest: str = DIGEST, *, argv: tuple[str, ...] = (), lease_s: float = 30, **options: Any
 ) -> AsyncGenerator[Server, None]:
     settings, edits, metrics = Settings(lease_s=lease_s, checkpoint_every=5), Edits(), Metrics()
     argv = argv or (sys.executable, "-c", WORKER, digest)
@@ -203,7 +203,7 @@ def run(coroutine: Coroutine[Any, Any, None]) -> None:
     asyncio.run(asyncio.wait_for(coroutine, 500))
 
 
-def test_a_fit_becomes_a_tail(store: Store) -> None:
+def test_a_fit_becomes_a_tail(store: FolderStore) -> None:
     async def scene() -> None:
         async with serving(store) as server:
             assert server.runner.worker_pid is None  # started when it is needed
@@ -220,7 +220,7 @@ def test_a_fit_becomes_a_tail(store: Store) -> None:
     run(scene())
 
 
-def test_one_after_the_other_in_one_process(store: Store) -> None:
+def test_one_after_the_other_in_one_process(store: FolderStore) -> None:
     async def scene() -> None:
         async with serving(store) as server:
             ids = [server.submit() for _ in range(3)]
@@ -233,7 +233,7 @@ def test_one_after_the_other_in_one_process(store: Store) -> None:
     run(scene())
 
 
-def test_previews_are_edits_with_the_latest_tail(store: Store) -> None:
+def test_previews_are_edits_with_the_latest_tail(store: FolderStore) -> None:
     async def scene() -> None:
         async with serving(store) as server:
             id = server.submit("slow", steps=20)
@@ -249,7 +249,7 @@ def test_previews_are_edits_with_the_latest_tail(store: Store) -> None:
     run(scene())
 
 
-def test_no_engine_means_no_previews_and_no_harm(store: Store) -> None:
+def test_no_engine_means_no_previews_and_no_harm(store: FolderStore) -> None:
     async def scene() -> None:
         async with serving(store) as server:
             server.edits.down = True
@@ -260,7 +260,7 @@ def test_no_engine_means_no_previews_and_no_harm(store: Store) -> None:
     run(scene())
 
 
-def test_a_lost_worker_is_replaced_and_its_fit_goes_on_from_the_checkpoint(store: Store) -> None:
+def test_a_lost_worker_is_replaced_and_its_fit_goes_on_from_the_checkpoint(store: FolderStore) -> None:
     async def scene() -> None:
         async with serving(store) as server:
             id = server.submit("crash once")
@@ -277,7 +277,7 @@ def test_a_lost_worker_is_replaced_and_its_fit_goes_on_from_the_checkpoint(store
     run(scene())
 
 
-def test_a_fit_that_kills_every_worker_fails(store: Store) -> None:
+def test_a_fit_that_kills_every_worker_fails(store: FolderStore) -> None:
     async def scene() -> None:
         async with serving(store) as server:
             id, next_id = server.submit("crash"), server.submit()
@@ -290,7 +290,7 @@ def test_a_fit_that_kills_every_worker_fails(store: Store) -> None:
     run(scene())
 
 
-def test_a_hung_worker_is_killed(store: Store) -> None:
+def test_a_hung_worker_is_killed(store: FolderStore) -> None:
     async def scene() -> None:
         async with serving(store, lease_s=0.3, first_step_s=1) as server:
             id = server.submit("hang")
@@ -303,7 +303,7 @@ def test_a_hung_worker_is_killed(store: Store) -> None:
     run(scene())
 
 
-def test_what_an_earlier_attempt_says_is_ignored(store: Store) -> None:
+def test_what_an_earlier_attempt_says_is_ignored(store: FolderStore) -> None:
     async def scene() -> None:
         async with serving(store) as server:
             id = server.submit("stale")
@@ -315,7 +315,7 @@ def test_what_an_earlier_attempt_says_is_ignored(store: Store) -> None:
     run(scene())
 
 
-def test_failures(store: Store) -> None:
+def test_failures(store: FolderStore) -> None:
     async def scene() -> None:
         async with serving(store) as server:
             fit = await server.end(server.submit("image_invalid"))
@@ -332,7 +332,7 @@ def test_failures(store: Store) -> None:
     run(scene())
 
 
-def test_a_running_fit_can_be_cancelled(store: Store) -> None:
+def test_a_running_fit_can_be_cancelled(store: FolderStore) -> None:
     async def scene() -> None:
         async with serving(store) as server:
             id = server.submit("slow", steps=1000)
@@ -347,7 +347,7 @@ def test_a_running_fit_can_be_cancelled(store: Store) -> None:
     run(scene())
 
 
-def test_a_cancel_that_nobody_told_is_noticed(store: Store) -> None:
+def test_a_cancel_that_nobody_told_is_noticed(store: FolderStore) -> None:
     async def scene() -> None:
         async with serving(store) as server:
             id = server.submit("slow", steps=1000)
@@ -358,7 +358,7 @@ def test_a_cancel_that_nobody_told_is_noticed(store: Store) -> None:
     run(scene())
 
 
-def test_draining_keeps_what_was_done_and_another_server_goes_on(store: Store) -> None:
+def test_draining_keeps_what_was_done_and_another_server_goes_on(store: FolderStore) -> None:
     async def scene() -> None:
         async with serving(store) as server:
             id = server.submit("slow", steps=60)
@@ -378,7 +378,7 @@ def test_draining_keeps_what_was_done_and_another_server_goes_on(store: Store) -
     run(scene())
 
 
-def test_a_server_that_died_left_its_fit_running(store: Store) -> None:
+def test_a_server_that_died_left_its_fit_running(store: FolderStore) -> None:
     id = submit(store)
     claim = store.claim_fit(1000)
     assert claim is not None and store.record_checkpoint(id, claim.fit.fence, 5, b"5")
@@ -391,7 +391,9 @@ def test_a_server_that_died_left_its_fit_running(store: Store) -> None:
     run(scene())
 
 
-def test_a_server_that_starts_on_a_full_disk_waits_with_its_fits(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_starts_on_a_full_disk_waits_with_its_fits(
+    store: FolderStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     id = submit(store)
     store.claim_fit(30)
     full, real = [True], store.recover
@@ -417,7 +419,7 @@ def test_a_server_that_starts_on_a_full_disk_waits_with_its_fits(store: Store, m
     run(scene())
 
 
-def test_stopping_while_nothing_runs_or_the_worker_starts(store: Store) -> None:
+def test_stopping_while_nothing_runs_or_the_worker_starts(store: FolderStore) -> None:
     async def scene() -> None:
         async with serving(store):
             pass
@@ -432,7 +434,7 @@ def test_stopping_while_nothing_runs_or_the_worker_starts(store: Store) -> None:
     run(scene())
 
 
-def test_another_model_than_the_bundles_is_refused(store: Store) -> None:
+def test_another_model_than_the_bundles_is_refused(store: FolderStore) -> None:
     async def scene() -> None:
         async with serving(store, "b" * 64) as server:
             fit = await server.end(server.submit())
@@ -449,7 +451,9 @@ def test_another_model_than_the_bundles_is_refused(store: Store) -> None:
     ("kind", "problem"),
     [("broken", "the model is missing; name another"), ("dying", "ended 1 times before it was ready")],
 )
-def test_without_a_worker_fits_wait(store: Store, monkeypatch: pytest.MonkeyPatch, kind: str, problem: str) -> None:
+def test_without_a_worker_fits_wait(
+    store: FolderStore, monkeypatch: pytest.MonkeyPatch, kind: str, problem: str
+) -> None:
     monkeypatch.setattr("engine.server.fit_worker.RESTARTS_BEFORE_COMPLAINT", 0)
 
     async def scene() -> None:
@@ -461,7 +465,7 @@ def test_without_a_worker_fits_wait(store: Store, monkeypatch: pytest.MonkeyPatc
     run(scene())
 
 
-def test_an_idle_worker_is_stopped_and_comes_back(store: Store) -> None:
+def test_an_idle_worker_is_stopped_and_comes_back(store: FolderStore) -> None:
     async def scene() -> None:
         async with serving(store, lease_s=0.1, idle_s=0.2) as server:
             await server.end(server.submit())
@@ -472,7 +476,7 @@ def test_an_idle_worker_is_stopped_and_comes_back(store: Store) -> None:
     run(scene())
 
 
-def test_a_full_disk_delays_and_loses_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_delays_and_loses_nothing(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fit_attempt, "RETRY_S", 0.05)
     calls = dict.fromkeys(("claim_fit", "record_step", "record_checkpoint", "finish_fit"), 0)
     for name in calls:
@@ -495,7 +499,7 @@ def test_a_full_disk_delays_and_loses_nothing(store: Store, monkeypatch: pytest.
 
 
 def test_a_mistake_of_the_runner_costs_an_attempt_and_not_the_fit(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: FolderStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fit_runner, "RETRY_S", 0.05)
     real, failed = store.record_checkpoint, []
@@ -516,7 +520,7 @@ def test_a_mistake_of_the_runner_costs_an_attempt_and_not_the_fit(
     run(scene())
 
 
-def test_the_real_worker_killed_at_work(store: Store, sd1_folder: Path, one_thread: None) -> None:
+def test_the_real_worker_killed_at_work(store: FolderStore, sd1_folder: Path, one_thread: None) -> None:
     hiper = HiPer.from_pretrained(sd1_folder, device="cpu", dtype="fp32")
     config = choose_config("fast", "animal", hiper.recipe, steps=60)
     whole = hiper.fit(picture(), "a dog", config=config)

@@ -13,9 +13,9 @@ from typing import Any
 import httpx
 import pytest
 
+from engine.server.folder_store import FolderStore
 from engine.server.lifecycle import ServerError, check_exposure, why_no_fits
 from engine.server.settings import load_settings
-from engine.server.store import Store
 from tests.server.conftest import RunningServer, StartServer, wait_until
 
 QUICK = {"prompt": "a dog", "seed": 3, "num_inference_steps": 2}
@@ -78,7 +78,7 @@ def test_it_outlives_its_engine_and_paints_the_same_after_a_restart(start_server
 def test_a_key_made_beside_it_shuts_the_door_and_idle_connections_do_not_hold_it_up(
     running_server: RunningServer,
 ) -> None:
-    with closing(Store(running_server.data_dir, alone=False)) as store:
+    with closing(FolderStore(running_server.data_dir, alone=False)) as store:
         _, token = store.add_key("alice")
     assert paint(running_server, QUICK).status_code == 401
     host, port = running_server.url.removeprefix("http://").split(":")
@@ -137,7 +137,7 @@ def test_a_damaged_bundle_is_never_ready(start_server: StartServer, bundle: Path
 @pytest.mark.parametrize("reach", [{"host": "0.0.0.0"}, {"allowed_hosts": ("hiper.example",)}])
 def test_strangers_are_not_let_in_without_a_key(reach: dict[str, Any], tmp_path: Path) -> None:
     settings = load_settings(**reach, data_dir=tmp_path)
-    with closing(Store(tmp_path)) as store:
+    with closing(FolderStore(tmp_path)) as store:
         with pytest.raises(ServerError, match="can be reached from other machines but there is no key; make one with"):
             check_exposure(settings, store)
         key, _ = store.add_key("alice")

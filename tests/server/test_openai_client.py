@@ -17,8 +17,8 @@ from PIL import Image
 
 from engine.server.edit_client import EditClient
 from engine.server.edit_requests import EditRequests
+from engine.server.folder_store import FolderStore
 from engine.server.services import Services
-from engine.server.store import Store
 from tests.server.conftest import StartServer, wait_until
 from tests.server.serving import assembled, serving
 from tests.server.test_images_routes import TAIL, picture
@@ -210,7 +210,7 @@ def test_error_in_a_stream_is_raised(client: OpenAI, services: Services, monkeyp
 
 def test_keys(start_server: StartServer, tmp_path: Path) -> None:
     """By `hiper-serve` itself, in its own process."""
-    with closing(Store(tmp_path / "data")) as store:
+    with closing(FolderStore(tmp_path / "data")) as store:
         _, token = store.add_key("ann", max_edits=2, edits_per_minute=3)
         _, other = store.add_key("bob", scopes=("tails",))
     url = start_server().url + "/v1"

@@ -13,8 +13,8 @@ from engine.errors import BundleError
 from engine.server import first_bundle
 from engine.server.cli import app
 from engine.server.first_bundle import find_bundle
+from engine.server.folder_store import FolderStore
 from engine.server.settings import load_settings
-from engine.server.store import Store
 from tests.server.conftest import StartServer
 
 MAKES_A_TOY = """
@@ -79,7 +79,7 @@ def test_a_key_is_printed_once_listed_and_revoked(data_dir: Path) -> None:
     added = run("keys", "add", "alice", "--scopes", "edit,fit", "--max-edits", "3", "--data-dir", data_dir)
     token = added.stdout.strip()
     assert added.exit_code == 0 and token.startswith("hiper_") and token not in added.stderr
-    with closing(Store(data_dir)) as store:
+    with closing(FolderStore(data_dir)) as store:
         key = store.find_key(token)
     assert key is not None
     assert (key.name, key.scopes, key.max_edits) == ("alice", {"edit", "fit"}, 3)
@@ -103,7 +103,7 @@ def test_a_backup_is_a_data_folder_and_check_looks_at_it(data_dir: Path, tmp_pat
 
 
 def test_a_backup_is_made_while_a_server_has_the_folder(data_dir: Path, tmp_path: Path) -> None:
-    with closing(Store(data_dir)):
+    with closing(FolderStore(data_dir)):
         assert run("backup", tmp_path / "copy", "--data-dir", data_dir).exit_code == 0
 
 
@@ -121,7 +121,7 @@ def test_a_taken_port_is_said_before_anything_is_exported(data_dir: Path) -> Non
 
 
 def test_a_folder_in_use_is_said(data_dir: Path) -> None:
-    with closing(Store(data_dir)):
+    with closing(FolderStore(data_dir)):
         result = run("--port", "0", "--data-dir", data_dir)
     assert result.exit_code == 16 and "is in use by another hiper-serve" in result.stderr
 

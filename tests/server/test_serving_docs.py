@@ -20,9 +20,9 @@ from engine.server import decode_process, edit_requests
 from engine.server.body_limit import LARGEST_AT_ONCE
 from engine.server.cli import app
 from engine.server.edit_client import EditClient
+from engine.server.folder_store import FolderStore
 from engine.server.image_requests import ImageOptions
 from engine.server.settings import Settings
-from engine.server.store import Store
 from engine.server.uploads import UploadLimits
 from engine.tail_file import MAX_SIZE_BYTES
 from tests.server.deployed import metric_families
@@ -63,7 +63,7 @@ def test_every_setting_is_listed_with_its_default() -> None:
 
 def test_what_is_fixed_is_told_as_it_is() -> None:
     words, uploads = " ".join(section("Settings and limits").split()), UploadLimits()
-    keys = inspect.signature(Store.add_key).parameters
+    keys = inspect.signature(FolderStore.add_key).parameters
     edits, minute, fits = (keys[name].default for name in ("max_edits", "edits_per_minute", "max_fits"))
     prompt = next(one for one in ImageOptions.model_fields["prompt"].metadata if hasattr(one, "max_length"))
     assert f"a key has {edits} edits under way, {minute} a minute and {fits} fits" in words
@@ -83,7 +83,7 @@ def test_every_metric_is_listed_with_its_type_and_labels(tmp_path: Path) -> None
 
 
 def test_the_data_folder_is_as_described(tmp_path: Path) -> None:
-    Store(tmp_path / "data").close()
+    FolderStore(tmp_path / "data").close()
     described = {name.split("`")[1].strip("/") for name, *_ in rows("Data, backup, restore")}
     assert {path.name for path in (tmp_path / "data").iterdir()} <= described
 

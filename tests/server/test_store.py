@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import TailError
+from engine.server.folder_store import FolderStore
 from engine.server.loss_curve import MAX_POINTS, extend
 from engine.server.messages import FitSettings
 from engine.server.records import FitRow
-from engine.server.store import Store
 from engine.server.store_errors import IdempotencyMismatch, QueueFull, QuotaReached, StoreError
 from engine.tail_file import TailFile, serialize_tail_file, tail_digest
 from engine.tail_info import TailInfo
@@ -29,21 +29,23 @@ SETTINGS = FitSettings(prompt="a dög", seed=2**64 - 1, learning_rate=0.005)
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(tmp_path / "data")
+def store(tmp_path: Path) -> Iterator[FolderStore]:
+    store = FolderStore(tmp_path / "data")
     yield store
     store.close()
-    assert Store.check(tmp_path / "data") == []
+    assert FolderStore.check(tmp_path / "data") == []
 
 
-def submit(store: Store, owner: str = "ann", picture: bytes = b"picture", key: str | None = None) -> FitRow:
+def submit(store: FolderStore, owner: str = "ann", picture: bytes = b"picture", key: str | None = None) -> FitRow:
     fit, _ = store.submit_fit(
         owner, "rex", SETTINGS, store.put_image(picture), idempotency_key=key, max_active=9, max_queued=9
     )
     return fit
 
 
-def fitted(store: Store, owner: str = "ann", picture: bytes = b"picture", previews: tuple[bytes, ...] = ()) -> str:
+def fitted(
+    store: FolderStore, owner: str = "ann", picture: bytes = b"picture", previews: tuple[bytes, ...] = ()
+) -> str:
     fit = submit(store, owner, picture)
     claim = store.claim_fit(30)
     assert claim and claim.fit.id == fit.id
@@ -54,11 +56,11 @@ def fitted(store: Store, owner: str = "ann", picture: bytes = b"picture", previe
     return tail.id
 
 
-def pictures(store: Store) -> set[bytes]:
+def pictures(store: FolderStore) -> set[bytes]:
     return {path.read_bytes() for path in (store.folder / "images").iterdir()}
 
 
-def test_a_key_is_found_by_its_token_and_kept_as_a_digest(store: Store) -> None:
+def test_a_key_is_found_by_its_token_and_kept_as_a_digest(store: FolderStore) -> None:
     key, token = store.add_key("ann", ("edit", "fit"), max_edits=3, edits_per_minute=5, max_fits=7)
     other, other_token = store.add_key("bob")
     assert store.find_key(token) == key
@@ -76,7 +78,7 @@ def test_a_key_is_found_by_its_token_and_kept_as_a_digest(store: Store) -> None:
     assert token[-40:].encode() not in on_disk
 
 
-def test_wrong_and_revoked_tokens_find_nothing(store: Store) -> None:
+def test_wrong_and_revoked_tokens_find_nothing(store: FolderStore) -> None:
     key, token = store.add_key("ann")
     for wrong in (
         "",
@@ -93,11 +95,11 @@ def test_wrong_and_revoked_tokens_find_nothing(store: Store) -> None:
     assert not store.revoke_key(key.id)
     assert store.find_key(token) is None
     assert store.keys()[0].revoked_at is not None
-    with pytest.raises(ValueError, match="scopes has root; use edit, fit, tails, admin"):
+    with pytest.raises(ValueError, match="scopes has root; use edit, fit, tails"):
         store.add_key("ann", ("root",))  # type: ignore[arg-type]
 
 
-def test_a_tail_is_kept_as_it_came(store: Store) -> None:
+def test_a_tail_is_kept_as_it_came(store: FolderStore) -> None:
     row = store.add_tail("ann", "rex", TAIL)
     assert store.tail("ann", row.id) == row
     assert store.tail_data("ann", row.id) == TAIL
@@ -109,7 +111,7 @@ def test_a_tail_is_kept_as_it_came(store: Store) -> None:
     assert store.rename_tail("ann", row.id, "max") == replace(row, name="max")
 
 
-def test_strangers_tails_and_fits_do_not_exist(store: Store) -> None:
+def test_strangers_tails_and_fits_do_not_exist(store: FolderStore) -> None:
     image = store.put_image(b"picture")
     tail = store.add_tail("ann", "rex", TAIL, image=image)
     fit = submit(store, "ann")
@@ -130,7 +132,7 @@ def test_strangers_tails_and_fits_do_not_exist(store: Store) -> None:
     assert store.previews(fit.id) == [50]
 
 
-def test_lists_are_newest_first_in_pages(store: Store) -> None:
+def test_lists_are_newest_first_in_pages(store: FolderStore) -> None:
     tails = [store.add_tail("ann", str(index), TAIL) for index in range(5)][::-1]
     store.add_tail("bob", "bob's", TAIL)
     assert store.tails("ann") == tails
@@ -141,7 +143,7 @@ def test_lists_are_newest_first_in_pages(store: Store) -> None:
     assert store.fits("ann", limit=2, after=fits[0].id) == fits[1:]
 
 
-def test_pictures_are_named_by_their_content(store: Store) -> None:
+def test_pictures_are_named_by_their_content(store: FolderStore) -> None:
     sha256 = store.put_image(b"picture")
     assert sha256 == hashlib.sha256(b"picture").hexdigest() == store.put_image(b"picture")
     assert store.image(sha256) == b"picture"
@@ -151,7 +153,7 @@ def test_pictures_are_named_by_their_content(store: Store) -> None:
             store.image(name)
 
 
-def test_a_tail_takes_its_fit_and_their_pictures_along(store: Store) -> None:
+def test_a_tail_takes_its_fit_and_their_pictures_along(store: FolderStore) -> None:
     tail = fitted(store, picture=b"rex", previews=(b"rough", b"fine"))
     fit_id = store.fits("ann")[0].id
     assert pictures(store) == {b"rex", b"rough", b"fine"}
@@ -162,7 +164,7 @@ def test_a_tail_takes_its_fit_and_their_pictures_along(store: Store) -> None:
     assert store.events(fit_id) == store.previews(fit_id) == []
 
 
-def test_a_picture_stays_while_anything_refers_to_it(store: Store) -> None:
+def test_a_picture_stays_while_anything_refers_to_it(store: FolderStore) -> None:
     first, second = fitted(store, "ann", b"rex"), fitted(store, "bob", b"rex", previews=(b"rough",))
     third = store.add_tail("eve", "rex", TAIL, image=store.put_image(b"rough"))
     store.delete_tail("ann", first)
@@ -173,7 +175,7 @@ def test_a_picture_stays_while_anything_refers_to_it(store: Store) -> None:
     assert pictures(store) == set()
 
 
-def test_a_picture_stays_for_whoever_has_just_put_it(store: Store) -> None:
+def test_a_picture_stays_for_whoever_has_just_put_it(store: FolderStore) -> None:
     tail = fitted(store, "ann", b"rex")
     put = store.put_image(b"rex")
     store.delete_tail("ann", tail)
@@ -184,14 +186,14 @@ def test_a_picture_stays_for_whoever_has_just_put_it(store: Store) -> None:
     assert pictures(store) == set()
 
 
-def test_a_refused_fit_leaves_no_picture(store: Store) -> None:
+def test_a_refused_fit_leaves_no_picture(store: FolderStore) -> None:
     submit(store, picture=b"rex")
     with pytest.raises(QuotaReached):
         store.submit_fit("ann", "max", SETTINGS, store.put_image(b"max"), max_active=1, max_queued=9)
     assert pictures(store) == {b"rex"}
 
 
-def test_a_picture_that_was_never_used_goes_after_a_while(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_picture_that_was_never_used_goes_after_a_while(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("engine.server.blobs._PIN_S", -1.0)
     store.put_image(b"max")
     monkeypatch.undo()
@@ -199,44 +201,44 @@ def test_a_picture_that_was_never_used_goes_after_a_while(store: Store, monkeypa
     assert pictures(store) == {b"rex"}
 
 
-def test_a_fit_needs_its_picture(store: Store) -> None:
+def test_a_fit_needs_its_picture(store: FolderStore) -> None:
     with pytest.raises(StoreError, match="is not stored; put it again"):
         store.submit_fit("ann", "rex", SETTINGS, "0" * 64, max_active=1, max_queued=1)
     assert store.fits("ann") == []
 
 
 def test_orphans_and_unfinished_files_go_at_the_next_start(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = FolderStore(tmp_path)
     tail = fitted(store, picture=b"rex")
     store.put_image(b"orphan")
     (tmp_path / "images" / ".0123.tmp").write_bytes(b"unfinished")
     store.close()
-    store = Store(tmp_path)
+    store = FolderStore(tmp_path)
     assert pictures(store) == {b"rex"}
     assert store.tail_data("ann", tail) == TAIL
     store.close()
 
 
 def test_pictures_without_a_database_are_not_taken_for_orphans(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = FolderStore(tmp_path)
     fitted(store, picture=b"rex")
     store.close()
     os.remove(tmp_path / "hiper.db")
     with pytest.raises(StoreError, match=r"has pictures but no data about them; restore hiper.db"):
-        Store(tmp_path)
+        FolderStore(tmp_path)
     assert (tmp_path / "images" / f"{hashlib.sha256(b'rex').hexdigest()}.png").exists()
 
 
 def test_a_folder_has_one_server_and_managers_beside_it(tmp_path: Path) -> None:
-    first = Store(tmp_path)
+    first = FolderStore(tmp_path)
     with pytest.raises(StoreError, match="in use by another hiper-serve"):
-        Store(tmp_path)
-    beside = Store(tmp_path, alone=False)
+        FolderStore(tmp_path)
+    beside = FolderStore(tmp_path, alone=False)
     key, token = beside.add_key("ann")
     beside.close()
     assert first.find_key(token) == key
     first.close()
-    Store(tmp_path).close()
+    FolderStore(tmp_path).close()
     with pytest.raises(StoreError, match="closed"):
         first.keys()
     with pytest.raises(StoreError, match="closed"):
@@ -244,11 +246,11 @@ def test_a_folder_has_one_server_and_managers_beside_it(tmp_path: Path) -> None:
 
 
 def test_only_the_owner_of_the_folder_can_read_it(tmp_path: Path) -> None:
-    Store(tmp_path / "deep" / "data").close()
+    FolderStore(tmp_path / "deep" / "data").close()
     assert (tmp_path / "deep" / "data").stat().st_mode & 0o777 == 0o700
 
 
-def test_the_same_idempotency_key_is_the_same_fit(store: Store) -> None:
+def test_the_same_idempotency_key_is_the_same_fit(store: FolderStore) -> None:
     def submit_as(owner: str, digest: str) -> tuple[FitRow, bool]:
         image = store.put_image(b"picture")
         return store.submit_fit(
@@ -264,7 +266,7 @@ def test_the_same_idempotency_key_is_the_same_fit(store: Store) -> None:
     assert created and other.id != first.id
 
 
-def test_quotas_count_what_is_queued_or_running(store: Store) -> None:
+def test_quotas_count_what_is_queued_or_running(store: FolderStore) -> None:
     def submit_as(owner: str) -> FitRow:
         return store.submit_fit(owner, "x", SETTINGS, store.put_image(b"p"), max_active=2, max_queued=3)[0]
 
@@ -282,7 +284,7 @@ def test_quotas_count_what_is_queued_or_running(store: Store) -> None:
     submit_as("ann")
 
 
-def test_a_fit_tells_its_story(store: Store) -> None:
+def test_a_fit_tells_its_story(store: FolderStore) -> None:
     told: list[str] = []
     store.watch(told.append)
     store.watch(lambda _: 1 / 0)
@@ -309,7 +311,7 @@ def test_a_fit_tells_its_story(store: Store) -> None:
 
 
 @pytest.mark.parametrize("end", ["finish", "fail", "cancel"])
-def test_whoever_has_seen_the_last_progress_is_told_of_the_end(store: Store, end: str) -> None:
+def test_whoever_has_seen_the_last_progress_is_told_of_the_end(store: FolderStore, end: str) -> None:
     fit = submit(store)
     store.claim_fit(30)
     store.record_step(fit.id, 1, 4, 4, [0.5], 30)
@@ -325,7 +327,7 @@ def test_whoever_has_seen_the_last_progress_is_told_of_the_end(store: Store, end
     assert last.kind in ("succeeded", "failed", "cancelled")
 
 
-def test_threads_share_a_store(store: Store) -> None:
+def test_threads_share_a_store(store: FolderStore) -> None:
     def work() -> None:
         for _ in range(10):
             row = store.add_tail("ann", "rex", TAIL)
@@ -341,8 +343,8 @@ def test_threads_share_a_store(store: Store) -> None:
 
 
 def test_check_names_the_damage(tmp_path: Path) -> None:
-    assert "no data folder" in Store.check(tmp_path)[0]
-    store = Store(tmp_path)
+    assert "no data folder" in FolderStore.check(tmp_path)[0]
+    store = FolderStore(tmp_path)
     fitted(store, picture=b"rex", previews=(b"rough",))
     submit(store)
     store.close()
@@ -354,16 +356,16 @@ def test_check_names_the_damage(tmp_path: Path) -> None:
         connection.execute("UPDATE fits SET losses = 'x' WHERE state = 'queued'")
         connection.execute("UPDATE fits SET state = 'cancelled' WHERE state = 'succeeded'")
     connection.close()
-    problems = "\n".join(Store.check(tmp_path))
+    problems = "\n".join(FolderStore.check(tmp_path))
     assert f"picture {rex.stem} is damaged" in problems
     assert f"picture {rough.stem} is missing" in problems
     assert "is not a tail file" in problems
     assert "is damaged: Expecting value" in problems
     assert "is cancelled but its tail is tail_" in problems
     (tmp_path / "hiper.db").write_bytes(b"SQLite format 3\0" + b"\xff" * 4096)
-    assert Store.check(tmp_path) != []
+    assert FolderStore.check(tmp_path) != []
     with pytest.raises(StoreError, match="run hiper-serve check"):
-        Store(tmp_path)
+        FolderStore(tmp_path)
 
 
 @given(st.integers(1, 3000), st.lists(st.integers(1, 400), max_size=12), st.data())

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from engine.server import schema
+from engine.server.folder_store import FolderStore
 from engine.server.messages import FitSettings
-from engine.server.store import Store
 from engine.server.store_errors import DiskFull, StoreError
 from engine.tail_file import TailFile, serialize_tail_file
 from engine.tail_info import TailInfo
@@ -30,10 +30,10 @@ WORK = """
 import sys, os
 from pathlib import Path
 from engine.server.messages import FitSettings
-from engine.server.store import Store
+from engine.server.folder_store import FolderStore
 
 folder, tail = Path(sys.argv[1]), Path(sys.argv[2]).read_bytes()
-store = Store(folder)
+store = FolderStore(folder)
 store.recover()
 print("open", flush=True)
 while True:
@@ -69,8 +69,8 @@ def test_nothing_acknowledged_is_lost_when_the_process_is_killed(tmp_path: Path)
     for seed in range(8):
         for word, fit_id in work_until_killed(folder, tail, random.Random(seed).uniform(0, 0.3)):
             {"submitted": submitted, "succeeded": succeeded}[word].add(fit_id)
-        assert Store.check(folder) == []
-    store = Store(folder)
+        assert FolderStore.check(folder) == []
+    store = FolderStore(folder)
     store.recover()
     fits = {fit.id: fit for fit in store.fits("ann", limit=10**6)}
     assert submitted <= set(fits)
@@ -82,11 +82,11 @@ def test_nothing_acknowledged_is_lost_when_the_process_is_killed(tmp_path: Path)
         assert store.finish_fit(claim.fit.id, claim.fit.fence, TAIL)
     assert {fit.state for fit in store.fits("ann", limit=10**6)} == {"succeeded"}
     store.close()
-    assert Store.check(folder) == []
+    assert FolderStore.check(folder) == []
 
 
 def test_a_commit_waits_for_the_disk(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = FolderStore(tmp_path)
     for name, value in (("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1), ("secure_delete", 1)):
         assert store._database.writer.execute(f"PRAGMA {name}").fetchone()[0] == value
     store.close()
@@ -109,7 +109,7 @@ def fill(path: Path) -> None:
             file.write(bytes(4096))
 
 
-def use(store: Store) -> None:
+def use(store: FolderStore) -> None:
     image = store.put_image(random.randbytes(30_000))
     store.submit_fit("ann", "rex", SETTINGS, image, max_active=10**6, max_queued=10**6)
     claim = store.claim_fit(30)
@@ -120,7 +120,7 @@ def use(store: Store) -> None:
 
 def test_a_full_disk_loses_nothing_and_can_be_read(small_disk: Path) -> None:
     folder, ballast = small_disk / "data", small_disk / "ballast"
-    store = Store(folder)
+    store = FolderStore(folder)
     tail = store.add_tail("ann", "first", TAIL)
     for free in (
         0,
@@ -139,7 +139,7 @@ def test_a_full_disk_loses_nothing_and_can_be_read(small_disk: Path) -> None:
             while True:
                 use(store)
         assert store.tail_data("ann", tail.id) == TAIL
-        assert Store.check(folder) == []
+        assert FolderStore.check(folder) == []
         assert not list((folder / "images").glob(".*"))
         before = {fit.id for fit in store.fits("ann", limit=10**6)}
         ballast.unlink()
@@ -148,15 +148,15 @@ def test_a_full_disk_loses_nothing_and_can_be_read(small_disk: Path) -> None:
     fill(ballast)
     store.close()
     ballast.unlink()
-    store = Store(folder)
+    store = FolderStore(folder)
     assert store.tail_data("ann", tail.id) == TAIL
     use(store)
     store.close()
-    assert Store.check(folder) == []
+    assert FolderStore.check(folder) == []
 
 
 def test_a_backup_made_while_others_write_is_a_data_folder(tmp_path: Path) -> None:
-    store = Store(tmp_path / "data")
+    store = FolderStore(tmp_path / "data")
     done = threading.Event()
     kept = [store.add_tail("ann", "kept", TAIL, image=store.put_image(b"kept")).id]
 
@@ -174,12 +174,12 @@ def test_a_backup_made_while_others_write_is_a_data_folder(tmp_path: Path) -> No
         for number in range(4):
             before = set(kept)
             store.backup(tmp_path / f"backup {number}")
-            restored = Store(tmp_path / f"backup {number}")
+            restored = FolderStore(tmp_path / f"backup {number}")
             tails = restored.tails("ann", limit=10**6)
             assert before <= {tail.id for tail in tails} <= set(kept) | {tails[0].id}
             assert all(tail.image and restored.image(tail.image).startswith(b"kept") for tail in tails)
             restored.close()
-            assert Store.check(tmp_path / f"backup {number}") == []
+            assert FolderStore.check(tmp_path / f"backup {number}") == []
     finally:
         done.set()
         thread.join()
@@ -192,13 +192,13 @@ def test_a_backup_made_while_others_write_is_a_data_folder(tmp_path: Path) -> No
 
 
 def test_a_backup_is_for_its_owners_eyes(tmp_path: Path) -> None:
-    with closing(Store(tmp_path / "data")) as store:
+    with closing(FolderStore(tmp_path / "data")) as store:
         store.backup(tmp_path / "new" / "backup")
     assert (tmp_path / "new" / "backup").stat().st_mode & 0o777 == 0o700
 
 
 def test_a_backup_does_not_pretend_to_be_whole(tmp_path: Path) -> None:
-    store = Store(tmp_path / "data")
+    store = FolderStore(tmp_path / "data")
     tail = store.add_tail("ann", "rex", TAIL, image=store.put_image(b"picture"))
     assert tail.image
     (tmp_path / "data" / "images" / f"{tail.image}.png").unlink()
@@ -218,7 +218,7 @@ def migrate(folder: Path, *migrations: schema.Migration) -> sqlite3.Connection:
 
 
 def test_an_older_database_is_copied_and_brought_up(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = FolderStore(tmp_path)
     tail = store.add_tail("ann", "rex", TAIL)
     store.close()
     connection = migrate(tmp_path, STARS)
@@ -231,27 +231,27 @@ def test_an_older_database_is_copied_and_brought_up(tmp_path: Path) -> None:
     assert old.execute("SELECT id, data FROM tails").fetchall() == [(tail.id, TAIL)]
     old.close()
     with pytest.raises(StoreError, match=r"at most 1 is known here; install a newer hiper-serve"):
-        Store(tmp_path)
-    assert Store.check(tmp_path) == ["the data is of version 2 instead of 1"]
+        FolderStore(tmp_path)
+    assert FolderStore.check(tmp_path) == ["the data is of version 2 instead of 1"]
     copy.replace(tmp_path / "hiper.db")
-    store = Store(tmp_path)
+    store = FolderStore(tmp_path)
     assert store.tails("ann") == [tail]
     store.close()
 
 
 def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = FolderStore(tmp_path)
     tail = store.add_tail("ann", "rex", TAIL)
     store.close()
     with pytest.raises(sqlite3.OperationalError, match="no such table"):
         migrate(tmp_path, (*STARS, "DROP TABLE stars"))
-    assert Store.check(tmp_path) == []
-    store = Store(tmp_path)
+    assert FolderStore.check(tmp_path) == []
+    store = FolderStore(tmp_path)
     assert store.tails("ann") == [tail]
     store.close()
 
 
 def test_the_newest_database_is_not_copied(tmp_path: Path) -> None:
     for _ in range(2):
-        Store(tmp_path).close()
+        FolderStore(tmp_path).close()
     assert not (tmp_path / "backups").exists()

@@ -8,7 +8,7 @@ import httpx
 import numpy as np
 from PIL import Image
 
-from engine.server.store import Store
+from engine.server.folder_store import FolderStore
 from engine.tail_file import parse_tail_file
 from hiper.tail import Tail
 from tests.server.promises.deployment import Deployment, Follower
@@ -49,7 +49,7 @@ def check_results(deployment: Deployment, fits: dict[str, Tail]) -> None:
         found = parse_tail_file(deployment.ask("GET", f"/v1/tails/{fit['tail']}/content").content)
         assert found.digest == expected.digest
         assert (found.info.step, found.info.loss_trace) == (expected.info.step, expected.info.loss_trace)
-    assert Store.check(deployment.data_dir) == []
+    assert FolderStore.check(deployment.data_dir) == []
 
 
 def pages(deployment: Deployment, path: str) -> list[dict[str, Any]]:

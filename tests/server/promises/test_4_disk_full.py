@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from engine.server.store import Store
+from engine.server.folder_store import FolderStore
 from hiper.tail import serialize
 from tests.server.promises.client import CLIENT
 from tests.server.promises.conftest import MINUTES, WholeFit
@@ -63,7 +63,7 @@ def test_a_full_disk_stops_what_needs_it_and_nothing_else(
         new_work_is_refused(deployment, tail)
         assert ask(deployment.url, EDIT, 60).images == painted
         reading_goes_on(deployment, kept, tail, fit.id)
-        assert Store.check(deployment.data_dir) == []
+        assert FolderStore.check(deployment.data_dir) == []
         ballast.drop()
         assert add_tail(deployment, tail).status_code == 201
     until(lambda: fit.ended)

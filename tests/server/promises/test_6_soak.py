@@ -1,6 +1,6 @@
 """Promise 6: nothing leaks and nothing gets stuck under a mixed load. Oracle: the system's own counts."""
 
-from engine.server.store import Store
+from engine.server.folder_store import FolderStore
 from hiper.tail import serialize
 from tests.server.conftest import wait_until
 from tests.server.promises.client import CLIENT
@@ -42,7 +42,7 @@ def test_a_mixed_load_leaves_nothing_behind(deployment: Deployment, whole_fit: W
             assert growth_mib_per_minute(samples) < MAX_GROWTH_MIB_PER_MINUTE, part
         assert after[part].files <= before[part].files + MAX_MORE_FILES, part
         assert after[part].threads <= before[part].threads + MAX_MORE_FILES, part
-    assert Store.check(deployment.data_dir) == []
+    assert FolderStore.check(deployment.data_dir) == []
 
 
 def idle(deployment: Deployment) -> dict[str, Sample]:
