@@ -53,7 +53,7 @@ def as_written(value: Any) -> str:
         return " ".join(map(str, value)) or "none"
     if isinstance(value, Path):
         return str(value).replace(str(Path.home()), "~")
-    return "none" if value is None else str(int(value)) if isinstance(value, float) else str(value)
+    return "none" if value is None else str(int(value)) if isinstance(value, float) else str(value) or "none"
 
 
 def test_every_setting_is_listed_with_its_default() -> None:
