@@ -19,7 +19,7 @@ from engine.server.messages import FitSettings
 from engine.server.records import Claim, FitRow, TailRow
 from engine.server.store_errors import IdempotencyMismatch, QueueFull, QuotaReached, StoreError
 from engine.server.tables import new_id
-from engine.server.tail_table import insert_tail
+from engine.server.tail_table import check_tails, insert_tail
 from engine.tail_file import parse_tail_file
 
 MAX_LOST = 3
@@ -43,6 +43,7 @@ class FitQueue(FitTable):
         payload_digest: str | None = None,
         max_active: int,
         max_queued: int,
+        max_tails: int | None = None,
     ) -> tuple[FitRow, bool]:
         """Queue a fit; once this returns, it is on disk.
 
@@ -55,6 +56,7 @@ class FitQueue(FitTable):
             payload_digest: of the request, to notice another one under the same key.
             max_active: fits that the owner may have queued or running.
             max_queued: fits that may be queued.
+            max_tails: tails, and fits without one, that the owner may have; None for any number.
 
         Returns:
             The fit, and whether it is new.
@@ -63,12 +65,14 @@ class FitQueue(FitTable):
             IdempotencyMismatch: the key came with another request before.
             QuotaReached: the owner has too many fits.
             QueueFull: there are too many fits.
+            TailsFull: the owner has too many tails.
         """
         with self._referring(image), self._changing() as change:
             known = _known_fit(change.connection, owner, idempotency_key, payload_digest)
             if known is not None:
                 return known, False
             _check_room(change.connection, owner, max_active, max_queued)
+            check_tails(change.connection, owner, max_tails)
             if not self._pictures.is_kept(change.connection, image):
                 raise StoreError(f"picture {image} is not stored; put it again")
             fit = _insert(change, owner, name, settings, image, idempotency_key, payload_digest)

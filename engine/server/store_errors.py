@@ -27,6 +27,14 @@ class QuotaReached(Exception):
         self.limit = limit
 
 
+class TailsFull(QuotaReached):
+    """The owner has as many tails, and fits without one, as may be kept; `limit` says how many."""
+
+    def __init__(self, limit: int) -> None:
+        Exception.__init__(self, f"{limit} tails and fits are kept, which is all that is permitted; delete some")
+        self.limit = limit
+
+
 class QueueFull(Exception):
     """The queue of fits is full; `limit` says how many wait."""
 

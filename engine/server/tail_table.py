@@ -1,8 +1,9 @@
 """Tails: their files lie in the database, beside what is asked about them."""
 
-from engine.server.database import Rows
+from engine.server.database import Connection, Rows
 from engine.server.fit_change import FitChange
 from engine.server.records import TailRow
+from engine.server.store_errors import TailsFull
 from engine.server.tables import Tables, new_id
 from engine.tail_file import TailFile, parse_tail_file
 
@@ -20,16 +21,38 @@ class TailTable(Tables):
     """The tails part of the store; to its owner a tail exists, to others it does not."""
 
     def add_tail(
-        self, owner: str, name: str, data: bytes, *, image: str | None = None, fit_id: str | None = None
+        self,
+        owner: str,
+        name: str,
+        data: bytes,
+        *,
+        image: str | None = None,
+        fit_id: str | None = None,
+        max_tails: int | None = None,
     ) -> TailRow:
-        """Keep a tail file; `image` is the SHA-256 of a picture that was put.
+        """Keep a tail file.
+
+        Args:
+            owner: whose it is.
+            name: for people.
+            data: the file.
+            image: SHA-256 of a picture that was put.
+            fit_id: of the fit that made it.
+            max_tails: that the owner may have; None for any number.
 
         Raises:
             TailError: it is no tail file.
+            TailsFull: the owner has too many.
         """
         file = parse_tail_file(data)
         with self._referring(image), self._changing() as change:
+            check_tails(change.connection, owner, max_tails)
             return insert_tail(change, owner, name, data, file, image, fit_id)
+
+    def count_tails(self, owner: str) -> int:
+        """How many tails an owner has; a fit counts as its tail, whether it has one yet, or ever will."""
+        with self._database.reading() as connection:
+            return _count(connection, owner)
 
     def tail(self, owner: str, id: str) -> TailRow | None:
         """One tail."""
@@ -85,6 +108,25 @@ class TailTable(Tables):
             delete_fit_row(change, tail["fit_id"])
             change.connection.execute("DELETE FROM tails WHERE id = ?", (id,))
         return True
+
+
+def check_tails(connection: Connection, owner: str, max_tails: int | None) -> None:
+    """Refuse another tail, or fit, as a part of the transaction that adds it.
+
+    Raises:
+        TailsFull: the owner has too many.
+    """
+    if max_tails is not None and _count(connection, owner) >= max_tails:
+        raise TailsFull(max_tails)
+
+
+def _count(connection: Connection, owner: str) -> int:
+    [count] = connection.execute(
+        "SELECT (SELECT count(*) FROM fits WHERE owner = :owner) + "
+        "(SELECT count(*) FROM tails WHERE owner = :owner AND fit_id IS NULL)",
+        {"owner": owner},
+    ).fetchone()
+    return int(count)
 
 
 def insert_tail(

@@ -18,7 +18,7 @@ from engine.server.folder_store import FolderStore
 from engine.server.loss_curve import MAX_POINTS, extend
 from engine.server.messages import FitSettings
 from engine.server.records import FitRow
-from engine.server.store_errors import IdempotencyMismatch, QueueFull, QuotaReached, StoreError
+from engine.server.store_errors import IdempotencyMismatch, QueueFull, QuotaReached, StoreError, TailsFull
 from engine.tail_file import TailFile, serialize_tail_file, tail_digest
 from engine.tail_info import TailInfo
 
@@ -250,6 +250,15 @@ def test_only_the_owner_of_the_folder_can_read_it(tmp_path: Path) -> None:
     assert (tmp_path / "deep" / "data").stat().st_mode & 0o777 == 0o700
 
 
+def test_a_preview_of_another_attempt_replaces_the_first(store: FolderStore) -> None:
+    fit = submit(store, picture=b"rex")
+    store.claim_fit(30)
+    for preview in (b"rough", b"rough", b"smooth"):
+        assert store.record_preview(fit.id, 1, 50, preview)
+        assert store.preview("ann", fit.id, 50) == preview
+    assert pictures(store) == {b"rex", b"smooth"}
+
+
 def test_the_same_idempotency_key_is_the_same_fit(store: FolderStore) -> None:
     def submit_as(owner: str, digest: str) -> tuple[FitRow, bool]:
         image = store.put_image(b"picture")
@@ -282,6 +291,26 @@ def test_quotas_count_what_is_queued_or_running(store: FolderStore) -> None:
     store.cancel_fit("ann", first.id)
     store.end_cancelled(first.id, 1)
     submit_as("ann")
+
+
+def test_an_owner_keeps_so_many_tails(store: FolderStore) -> None:
+    def submit_as(owner: str) -> FitRow:
+        image = store.put_image(b"p")
+        return store.submit_fit(owner, "x", SETTINGS, image, max_active=9, max_queued=9, max_tails=2)[0]
+
+    fit, brought = submit_as("ann"), store.add_tail("ann", "rex", TAIL, max_tails=2)
+    assert store.claim_fit(30) and store.count_tails("ann") == 2
+    assert store.finish_fit(fit.id, 1, TAIL) and store.count_tails("ann") == 2
+    with pytest.raises(TailsFull, match="2 tails and fits are kept, which is all that is permitted; delete some"):
+        store.add_tail("ann", "max", TAIL, image=store.put_image(b"max"), max_tails=2)
+    with pytest.raises(TailsFull):
+        submit_as("ann")
+    assert pictures(store) == {b"p"}
+    assert submit_as("bob")
+    assert store.delete_tail("ann", brought.id) and store.count_tails("ann") == 1
+    store.cancel_fit("ann", submit_as("ann").id)
+    with pytest.raises(TailsFull):
+        submit_as("ann")
 
 
 def test_a_fit_tells_its_story(store: FolderStore) -> None:
