@@ -69,7 +69,7 @@ def report(
     ] = None,
     readme: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write tables between the marks of a README instead of a report."),
+        typer.Option(metavar="FILE", help="Write tables between the marks of a document instead of a report."),
     ] = None,
 ) -> None:
     """Make one page of records: the newest of each script and model, and the older ones over commits."""

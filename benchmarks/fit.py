@@ -34,12 +34,19 @@ EXECUTIONS = {
     "fp32": Execution(),
     "bf16": Execution(dtype="bf16"),
     "bf16-channels-last": Execution(dtype="bf16", channels_last=True),
+    "bf16-nhwc-sdpa": Execution(dtype="bf16", attention="sdpa", channels_last=True),
     "bf16-sdpa": Execution(dtype="bf16", attention="sdpa"),
     "bf16-xformers": Execution(dtype="bf16", attention="xformers"),
     "fp16": Execution(dtype="fp16"),
     "bf16-graph": Execution(dtype="bf16", cuda_graph=True),
     "fp32-compiled": Execution(compile=True),
     "bf16-compiled": Execution(dtype="bf16", compile=True),
+    "bf16-nhwc-plain": Execution(dtype="bf16", attention="plain", channels_last=True),
+    "bf16-nhwc-xformers": Execution(dtype="bf16", attention="xformers", channels_last=True),
+    "bf16-nhwc-compiled": Execution(dtype="bf16", attention="sdpa", channels_last=True, compile=True),
+    "bf16-nhwc-compiled-graph": Execution(
+        dtype="bf16", attention="sdpa", channels_last=True, compile=True, cuda_graph=True
+    ),
 }
 DEFAULT_CASES = (PUBLISHED, "fp32", "bf16", "bf16-channels-last", "fp16", "bf16-graph")
 

@@ -18,13 +18,12 @@ from rich.table import Table
 
 from benchmarks.batching import make_requests
 from benchmarks.record import RECORDS, Samples, describe, fail_if, in_turns, summary, write_record
-from benchmarks.ways import FAST, IN_TORCH, check_way
+from benchmarks.ways import IN_TORCH, check_way, runtime_of
 from engine.bundle import open_bundle
 from engine.bundle_files import read_manifest
 from engine.edit_request import EditRequest
 from engine.editor import Edit, Editor, Progress
 from engine.manifest import Manifest
-from engine.runtimes import RuntimeOptions
 from engine.runtimes.buckets import BUCKETS
 
 QUESTION = "Time of a step by edits in the batch, two rows each: with as many tails as edits, and with one tail for all"
@@ -74,8 +73,7 @@ def measure(cases: dict[tuple[str, int, str], Steps], rounds: int) -> dict[str, 
 
 def engine_cases(way: str, bundle: Path, counts: Sequence[int]) -> Iterator[tuple[tuple[str, int, str], Steps]]:
     """The engine on one runtime: whole edits, of which the steps are timed with all that the host does in between."""
-    options = RuntimeOptions("fast" if way.endswith(FAST) else "exact")
-    opened = open_bundle(bundle, way.removesuffix(FAST), options)
+    opened = open_bundle(bundle, *runtime_of(way))
     editor = Editor(opened, buckets=[size for size in BUCKETS if size <= 2 * max(counts)])
     for count in counts:
         distinct = requests(opened.manifest, count)

@@ -26,8 +26,9 @@ def unet_calls(way: str, model: str, device: str, rows: Sequence[int]) -> Iterat
         rows: of a call.
     """
     loaded = load_model(model, device=device)
-    dtype, compiled = dtype_of(way), "compiled" in way.split("-")
-    make_ready(loaded.unet, Execution(device, dtype, compile=compiled))
+    options = way.split("-")
+    layout, compiled = "nhwc" in options, "compiled" in options
+    make_ready(loaded.unet, Execution(device, dtype_of(way), channels_last=layout, compile=compiled))
     side, generator = loaded.image_size // loaded.vae_factor, torch.Generator().manual_seed(0)
     kind: Any = {"device": loaded.unet.device, "dtype": loaded.unet.dtype}
 

@@ -2,9 +2,9 @@
 
 | way | what runs |
 |---|---|
-| `diffusers`, with any of `-bf16`, `-fp16`, `-compiled` | diffusers' pipeline as its documentation shows it |
-| `reference`, likewise | `hiper.sample` in PyTorch |
-| a runtime's name, with `-fast` for lower precision | the engine on a bundle |
+| `diffusers`, with any of `-bf16`, `-fp16`, `-nhwc`, `-compiled` | diffusers' pipeline as its documentation shows it |
+| `reference`, likewise, and with `-graph` | `hiper.sample` in PyTorch; every call of the UNet one CUDA graph |
+| a runtime's name, with `-fast` for lower precision, or `-graph` | the engine on a bundle; calls as CUDA graphs |
 | `openvino-genai`, with `-fast` for bf16 | OpenVINO GenAI's Text2ImagePipeline |
 """
 
@@ -19,14 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.edit_request import Timings
-from engine.runtimes import RUNTIMES
+from engine.runtimes import RUNTIMES, Precision, RuntimeOptions
 
 Pixels = NDArray[np.uint8]
 
 FAST = "-fast"
+GRAPH = "-graph"
 GENAI = "openvino-genai"
 IN_TORCH = ("diffusers", "reference")
-OPTIONS = ("bf16", "fp16", "compiled")
+OPTIONS = ("bf16", "fp16", "nhwc", "compiled", "graph")
 
 
 @dataclass(frozen=True)
@@ -81,10 +82,20 @@ def check_way(way: str) -> None:
         ValueError: it is none.
     """
     base, *options = way.split("-")
-    known = way.removesuffix(FAST) in (*RUNTIMES, GENAI)
-    if not known and (base not in IN_TORCH or not set(options) <= set(OPTIONS)):
+    known = way.removesuffix(FAST) == GENAI or runtime_of(way)[0] in RUNTIMES
+    # Diffusers' pipeline calls its UNet with words that no recording takes.
+    allowed = {"diffusers": OPTIONS[:-1], "reference": OPTIONS}.get(base)
+    if not known and (allowed is None or not set(options) <= set(allowed)):
         names = ", ".join((*IN_TORCH, GENAI, *RUNTIMES))
-        raise ValueError(f"there is no way {way!r}; use one of {names}, with -fast, or -bf16, -fp16, -compiled")
+        options_of = ", ".join(f"-{option}" for option in OPTIONS)
+        raise ValueError(f"there is no way {way!r}; use one of {names}, with -fast, or {options_of}")
+
+
+def runtime_of(way: str) -> tuple[str, RuntimeOptions]:
+    """The runtime of a way that is the engine's, and its options."""
+    name = way.removesuffix(GRAPH)
+    precision: Precision = "fast" if name.endswith(FAST) else "exact"
+    return name.removesuffix(FAST), RuntimeOptions(precision, cuda_graph=way.endswith(GRAPH))
 
 
 def is_exact(way: str) -> bool:
@@ -110,10 +121,9 @@ def _open_engine(way: str, job: Job) -> Opened:
     from engine.bundle import open_bundle
     from engine.edit_request import EditRequest
     from engine.editor import Editor
-    from engine.runtimes import RuntimeOptions
 
-    options = RuntimeOptions("fast" if way.endswith(FAST) else "exact")
-    bundle = open_bundle(Path(job.bundle), way.removesuffix(FAST), options)
+    runtime, options = runtime_of(way)
+    bundle = open_bundle(Path(job.bundle), runtime, options)
     editor = Editor(bundle, buckets=(2,))
     request = EditRequest(job.prompt, seed=job.seed, guidance_scale=job.guidance_scale, num_inference_steps=job.steps)
 

@@ -1,4 +1,4 @@
-"""Keeps the tables of a README at what the records say."""
+"""Keeps the tables of a README, or of a document like it, at what the records say."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks import bootstrap
 from benchmarks.fidelity.plots import NAMES
-from benchmarks.report import text
+from benchmarks.report import performance, text
 from benchmarks.report.figures import figures_of
 from benchmarks.report.markdown import markdown_table
 from benchmarks.report.page import Table
@@ -40,11 +40,14 @@ def updated(content: str, records: Sequence[Record], name: str = "the README") -
     Raises:
         RecordError: the marks are missing.
     """
-    before, begin, rest = content.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    ladder = performance.BEGIN in content
+    first, last = (performance.BEGIN, performance.END) if ladder else (BEGIN, END)
+    before, begin, rest = content.partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
-        raise RecordError(f"{name} lacks the lines {BEGIN!r} and {END!r}; put them where the tables belong")
-    return f"{before}{BEGIN}\n{tables(records)}\n{END}{after}"
+        raise RecordError(f"{name} lacks the lines {first!r} and {last!r}; put them where the tables belong")
+    made = performance.tables(records) if ladder else tables(records)
+    return f"{before}{first}\n{made}\n{last}{after}"
 
 
 def tables(records: Sequence[Record]) -> str:

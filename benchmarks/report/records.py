@@ -27,6 +27,7 @@ KINDS = (
     "fidelity-gate",
     "images",
     "floors",
+    "ladder",
     "suite",
 )
 MAX_SIZE_BYTES = 64 * 2**20

@@ -34,11 +34,13 @@ class RuntimeOptions:
             about 3 % error per call, or TF32, where the runtime and the processor have them.
         threads: CPU threads of one call; None takes all cores.
         device: index of the GPU, for the runtimes that use one.
+        cuda_graph: on onnxruntime-cuda, record the calls of every shape once and replay them; TensorRT always does.
     """
 
     precision: Precision = "exact"
     threads: int | None = None
     device: int = 0
+    cuda_graph: bool = False
 
 
 class Network(Protocol):
