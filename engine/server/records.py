@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from engine.server.messages import FitSettings
 
-Scope = Literal["edit", "fit", "tails", "admin"]
-SCOPES: tuple[Scope, ...] = ("edit", "fit", "tails", "admin")
+Scope = Literal["edit", "fit", "tails"]
+SCOPES: tuple[Scope, ...] = ("edit", "fit", "tails")
 
 FitState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 EventKind = Literal[
