@@ -34,23 +34,25 @@ class Access:
         self._app = app
         self._metrics = metrics
         self._log = log
-        self._under_way: set[str] = set()
+        self._under_way: set[tuple[str, str]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        name = self._name(Headers(scope=scope).get("x-request-id", ""))
+        headers = Headers(scope=scope)
+        key = headers.get("authorization", "").partition(" ")[2].strip()
+        name = self._name(key, headers.get("x-request-id", ""))
         token, start = log_request_id.set(name), time.perf_counter()
-        self._under_way.add(name)
+        self._under_way.add((key, name))
         self._metrics.active_requests.inc()
         scope.setdefault("state", {})["request_id"] = name
         answer = _Answer(send, name)
         try:
             await self._answer(scope, receive, answer, name)
         finally:
-            self._under_way.discard(name)
+            self._under_way.discard((key, name))
             self._metrics.active_requests.dec()
             self._count(scope, answer.status, time.perf_counter() - start)
             log_request_id.reset(token)
@@ -69,9 +71,9 @@ class Access:
             response = error_response(told, scope["path"], name)
             await response(scope, receive, answer)
 
-    def _name(self, wanted: str) -> str:
-        """The client's own id where it is one and nobody has it now."""
-        usable = _ID.fullmatch(wanted) and wanted not in self._under_way
+    def _name(self, key: str, wanted: str) -> str:
+        """The client's own id where it is one and it has no other request of that name now."""
+        usable = _ID.fullmatch(wanted) and (key, wanted) not in self._under_way
         return wanted if usable else "req_" + secrets.token_urlsafe(15)
 
     def _count(self, scope: Scope, status: int, seconds: float) -> None:

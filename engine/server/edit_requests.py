@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Final, Protocol
@@ -20,6 +21,10 @@ KEPT: Final = 10_000
 
 # The engine keeps the deadline; this is how long it may take to say so.
 _GRACE_S: Final = 1.0
+
+
+# Clients may choose the ids of their requests: one owner's are nothing to another.
+_Name = tuple[str, str]  # owner, id
 
 
 class Edits(Protocol):
@@ -40,15 +45,15 @@ class EditRequests:
     def __init__(self, edits: Edits, metrics: Metrics) -> None:
         self._edits = edits
         self._metrics = metrics
-        self._under_way: dict[str, EditRecord] = {}
-        self._finished: dict[str, EditRecord] = {}
+        self._under_way: dict[_Name, EditRecord] = {}
+        self._finished: dict[_Name, EditRecord] = {}
+        self._kept: Counter[str] = Counter()  # finished requests by owner
         self._serials = itertools.count()
 
     def get(self, owner: str, id: str) -> EditRecord | None:
         """A request under way or finished within the last hour; None for a stranger's."""
         self._forget()
-        record = self._under_way.get(id) or self._finished.get(id)
-        return record if record is not None and record.owner == owner else None
+        return self._under_way.get((owner, id)) or self._finished.get((owner, id))
 
     async def cancel(self, owner: str, id: str) -> EditRecord | None:
         """End a request, and return when its edits are gone; one that is finished stays as it is."""
@@ -63,14 +68,14 @@ class EditRequests:
 
         Args:
             owner: whose they are.
-            id: names the request, and no other that is under way.
+            id: names the request among those of its owner.
             edits: at least one.
 
         Yields:
             The number of an edit and what the engine says of it, until every edit has its EditDone.
 
         Raises:
-            ApiError: there will be no pictures.
+            ApiError: there will be no pictures, or a request of this name is under way.
         """
         record = self._open(owner, id, edits)
         deadline = time.monotonic() + max(edit.timeout_s for edit in edits) + _GRACE_S
@@ -92,8 +97,10 @@ class EditRequests:
             record.let_go()
 
     def _open(self, owner: str, id: str, edits: Sequence[StartEdit]) -> EditRecord:
-        assert id not in self._under_way, "the app gives every request an id that no other has"
-        record = self._under_way[id] = EditRecord(id, owner, [EditState(edit.seed) for edit in edits])
+        if (owner, id) in self._under_way:
+            found = f"a request of yours named {id} is under way"
+            raise ApiError(409, "request_id_taken", f"{found}; send another X-Request-Id, or none")
+        record = self._under_way[owner, id] = EditRecord(id, owner, [EditState(edit.seed) for edit in edits])
         for index, edit in enumerate(edits):
             # An id comes again when a client repeats its own, and the engine's last words on the old edit must not
             # be taken for the new one's.
@@ -102,18 +109,30 @@ class EditRequests:
         return record
 
     def _close(self, record: EditRecord) -> None:
-        del self._under_way[record.id]
-        self._finished.pop(record.id, None)
-        self._finished[record.id] = record
+        name = record.owner, record.id
+        del self._under_way[name]
+        if name in self._finished:
+            self._drop(name)
+        self._finished[name] = record
+        self._kept[record.owner] += 1
         self._forget()
 
     def _forget(self) -> None:
-        """Let go of what is old, or too much; the first to finish is the first to go."""
+        """Let go of what is old, or too much: then of those of whoever has most, the first to finish goes first."""
         while self._finished:
-            oldest = next(iter(self._finished.values()))
-            if len(self._finished) <= KEPT and time.time() - (oldest.finished_at or 0) < KEPT_S:
-                return
-            del self._finished[oldest.id]
+            oldest = next(iter(self._finished))
+            if time.time() - (self._finished[oldest].finished_at or 0) < KEPT_S:
+                break
+            self._drop(oldest)
+        while len(self._finished) > KEPT:
+            [(greedy, _)] = self._kept.most_common(1)
+            self._drop(next(name for name in self._finished if name[0] == greedy))
+
+    def _drop(self, name: _Name) -> None:
+        del self._finished[name]
+        self._kept[name[0]] -= 1
+        if not self._kept[name[0]]:
+            del self._kept[name[0]]
 
     async def _follow(self, record: EditRecord, index: int, edit: StartEdit) -> None:
         """See an edit through."""

@@ -66,8 +66,8 @@ def edits(count: int, timeout_s: float = 60) -> list[StartEdit]:
     ]
 
 
-async def all_of(requests: EditRequests, count: int, id: str = "r") -> list[tuple[int, Told]]:
-    async with aclosing(requests.run("ann", id, edits(count))) as messages:
+async def all_of(requests: EditRequests, count: int, id: str = "r", owner: str = "ann") -> list[tuple[int, Told]]:
+    async with aclosing(requests.run(owner, id, edits(count))) as messages:
         return [message async for message in messages]
 
 
@@ -205,6 +205,43 @@ def test_stranger_sees_and_cancels_nothing() -> None:
         record = requests.get("ann", "r")
         assert record is not None and record.finished_at is None
         task.cancel()
+
+    run(test())
+
+
+def test_the_same_name_of_two_owners_means_two_requests() -> None:
+    async def test() -> None:
+        engine = Engine(hangs)
+        requests = EditRequests(engine, Metrics())
+        anns, bobs = (asyncio.create_task(all_of(requests, 1, "r", owner)) for owner in ("ann", "bob"))
+        await until(lambda: requests.get("ann", "r") and requests.get("bob", "r"))
+        with pytest.raises(ApiError) as caught:
+            await all_of(requests, 1)
+        assert (caught.value.status, caught.value.code) == (409, "request_id_taken")
+        await requests.cancel("bob", "r")
+        await asyncio.gather(bobs, return_exceptions=True)
+        assert record_of(requests, "r").finished_at is None and not anns.done()
+        anns.cancel()
+        await asyncio.gather(anns, return_exceptions=True)
+        engine.script = paints
+        await all_of(requests, 3, "r", "bob")
+        kept = [requests.get(owner, "r") for owner in ("ann", "bob")]
+        assert [(one.status, len(one.edits)) for one in kept if one] == [("cancelled", 1), ("succeeded", 3)]
+
+    run(test())
+
+
+def test_who_finishes_much_pushes_out_nobody_elses(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        monkeypatch.setattr(edit_requests, "KEPT", 4)
+        requests = EditRequests(Engine(paints), Metrics())
+        await all_of(requests, 1, "mine")
+        for number in range(20):
+            await all_of(requests, 1, str(number), "bob")
+            await all_of(requests, 1, "19", "bob")
+        assert requests.get("ann", "mine")
+        assert [number for number in range(20) if requests.get("bob", str(number))] == [17, 18, 19]
+        assert len(requests._finished) <= 4
 
     run(test())
 

@@ -6,11 +6,14 @@ from collections.abc import Iterator
 import anyio
 import pytest
 from starlette.testclient import TestClient
+from starlette.types import Receive, Scope, Send
 
 from engine.errors import PromptError, TailError
+from engine.server.access import Access
 from engine.server.body_limit import BodyLimit
 from engine.server.edit_client import EngineDown
 from engine.server.errors import ApiError, error_response
+from engine.server.metrics import Metrics
 from engine.server.problems import api_error
 from engine.server.services import Services
 from engine.server.store_errors import DiskFull, IdempotencyMismatch, QueueFull, QuotaReached, StoreError
@@ -98,6 +101,24 @@ def test_ids_are_the_clients_if_they_are_ids(client: TestClient) -> None:
     for wanted in ("", "a b", "x" * 65, "ä", "a;b"):
         found = client.get("/livez", headers={"x-request-id": wanted.encode()}).headers["x-request-id"]
         assert found.startswith("req_") and len(found) == 24
+
+
+def test_an_id_that_somebody_else_has_now_is_free_all_the_same() -> None:
+    names: list[str] = []
+
+    async def answers(scope: Scope, receive: Receive, send: Send) -> None:
+        names.append(scope["state"]["request_id"])
+        if len(names) < 4:
+            await ask([b"Bearer a", b"bearer  a", b"Bearer b"][len(names) - 1])
+
+    access = Access(answers, Metrics(), log=False)
+
+    async def ask(key: bytes) -> None:
+        headers = [(b"x-request-id", b"mine"), (b"authorization", key)]
+        await access({"type": "http", "path": "/", "headers": headers}, None, None)  # type: ignore[arg-type]
+
+    anyio.run(ask, b"Bearer a")
+    assert names[0] == names[3] == "mine" and all(name.startswith("req_") for name in names[1:3])
 
 
 @pytest.mark.parametrize(
