@@ -86,16 +86,18 @@ class FitQueue(FitTable):
         payload_digest: str | None = None,
         max_active: int,
         max_queued: int,
+        max_tails: int | None = None,
     ) -> FitRow | None:
         """What `submit_fit` would say now, before anything is done for it: the fit if it is known, None for a new one.
 
         Raises:
-            IdempotencyMismatch, QuotaReached, QueueFull: as by `submit_fit`.
+            IdempotencyMismatch, QuotaReached, QueueFull, TailsFull: as by `submit_fit`.
         """
         with self._database.reading() as connection:
             known = _known_fit(connection, owner, idempotency_key, payload_digest)
             if known is None:
                 _check_room(connection, owner, max_active, max_queued)
+                check_tails(connection, owner, max_tails)
         return known
 
     def cancel_fit(self, owner: str, id: str) -> FitRow | None:

@@ -62,6 +62,7 @@ class Settings(BaseSettings):
         max_steps: that an edit may ask for.
         max_queued_fits: that wait, of all owners together.
         max_fits_per_owner: under way or waiting, where there are no keys.
+        max_tails: that one owner may keep, fits without one included.
         lease_s: without a sign of life from its worker, after which a fit is given to another.
         checkpoint_every: fit steps between checkpoints.
         drain_s: that edits under way get after SIGTERM.
@@ -101,6 +102,7 @@ class Settings(BaseSettings):
     max_steps: Annotated[int, Field(ge=1, le=1000)] = 100
     max_queued_fits: Annotated[int, Field(ge=1)] = 100
     max_fits_per_owner: Annotated[int, Field(ge=1)] = 100
+    max_tails: Annotated[int, Field(ge=1)] = 10_000
     lease_s: Annotated[float, Field(gt=0)] = 30.0
     checkpoint_every: Annotated[int, Field(ge=1)] = 50
     drain_s: Annotated[float, Field(ge=0)] = 60.0

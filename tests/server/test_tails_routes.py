@@ -7,6 +7,7 @@ from starlette.testclient import TestClient
 from engine.server.services import Services
 from engine.tail_file import TailFile, serialize_tail_file
 from engine.tail_info import TailInfo
+from tests.server.test_images_routes import picture
 
 FILE = TailFile(
     np.linspace(-1, 1, 40, dtype=np.float32).reshape(5, 8),
@@ -94,6 +95,20 @@ def test_strangers_tails_do_not_exist(client: TestClient, services: Services) ->
     for method, path in [("GET", ""), ("GET", "/content"), ("GET", "/image"), ("DELETE", "")]:
         assert client.request(method, place + path, headers=bob).json()["code"] == "tail_not_found"
     assert client.get("/v1/tails", headers=bob).json()["data"] == []
+
+
+def test_an_owner_keeps_so_many_tails_until_some_are_deleted(client: TestClient, services: Services) -> None:
+    services.settings = services.settings.model_copy(update={"max_tails": 2})
+    place = bring(client).headers["location"]
+    fit = {"files": {"image": picture()}, "data": {"prompt": "a dog"}}
+    assert client.post("/v1/fits", **fit).status_code == 202
+    for refused in (bring(client), client.post("/v1/fits", **fit)):
+        assert (refused.status_code, refused.json()["code"]) == (429, "tails_full")
+        assert refused.headers["x-should-retry"] == "false" and "delete some" in refused.json()["detail"]
+    other = {"authorization": f"Bearer {services.store.add_key('bob')[1]}"}
+    assert client.post("/v1/tails", files={"file": DATA}, headers=other).status_code == 201
+    services.store.delete_tail("local", place.rsplit("/", 1)[1])
+    assert services.store.count_tails("local") == 1
 
 
 def test_nothing_is_stored_on_a_full_disk_and_reading_goes_on(client: TestClient, services: Services) -> None:

@@ -131,6 +131,7 @@ async def submit_fit(
         "payload_digest": await asyncio.to_thread(_digest, name, settings, data),
         "max_active": services.settings.max_fits_per_owner if caller.key is None else caller.key.max_fits,
         "max_queued": services.settings.max_queued_fits,
+        "max_tails": services.settings.max_tails,
     }
     await asyncio.to_thread(services.fit_prompts.check, settings)
     # Decoding is dear: whoever has no room for a fit is told so before.

@@ -86,7 +86,8 @@ async def add_tail(
     """Bring a tail that was fitted elsewhere."""
     data = await new.file.read(MAX_SIZE_BYTES + 1)
     name = new.name or parse_tail_file(data).info.source_prompt[:100]
-    row = await asyncio.to_thread(services.store.add_tail, caller.owner, name, data)
+    add, max_tails = services.store.add_tail, services.settings.max_tails
+    row = await asyncio.to_thread(add, caller.owner, name, data, max_tails=max_tails)
     response.headers["location"] = f"/v1/tails/{row.id}"
     return describe(row)
 
