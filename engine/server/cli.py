@@ -35,6 +35,7 @@ max_pixels, max_queued_fits, max_steps, max_tails, metrics_host, store_url.
 
 _LIMITS = "Limits"
 _SPEED = "How it runs"
+_CLUSTER = "On several machines"
 
 ConfigOption = Annotated[
     Path | None, typer.Option(metavar="FILE", envvar="HIPER_CONFIG", help="Settings as TOML; options come first.")
@@ -78,6 +79,20 @@ def serve(
     drain_s: Annotated[
         float | None, typer.Option(help="What edits get after SIGTERM. [default: 60]", rich_help_panel=_LIMITS)
     ] = None,
+    ray: Annotated[
+        bool | None, typer.Option("--ray", help="Run edits on a cluster of Ray.", rich_help_panel=_CLUSTER)
+    ] = None,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Of a cluster. [default: start one here]", rich_help_panel=_CLUSTER),
+    ] = None,
+    replicas: Annotated[
+        str | None,
+        typer.Option(metavar="MIN[:MAX]", help="Edit engines, a device each. [default: 1]", rich_help_panel=_CLUSTER),
+    ] = None,
+    fronts: Annotated[
+        int | None, typer.Option(help="Several need a shared store. [default: 1]", rich_help_panel=_CLUSTER)
+    ] = None,
     access_log: Annotated[bool | None, typer.Option("--access-log", help="A line for every request.")] = None,
     log_format: Annotated[
         Literal["plain", "json"] | None, typer.Option(help="Of the lines on stderr. [default: plain]")
@@ -101,6 +116,10 @@ def serve(
         "threads": threads,
         "max_edits": max_edits,
         "drain_s": drain_s,
+        "ray": ray,
+        "ray_address": ray_address,
+        "replicas": replicas,
+        "fronts": fronts,
         "access_log": access_log,
         "log_format": log_format,
     }
@@ -108,11 +127,16 @@ def serve(
     if context.invoked_subcommand is not None:
         context.obj = settings
         return
-    # FastAPI takes half a second to load; help and a mistyped option should not.
-    from engine.server import lifecycle
-
     set_up_logging(settings.log_format)
-    lifecycle.serve(settings, typer.echo)
+    # FastAPI takes half a second to load; help and a mistyped option should not.
+    if settings.ray:
+        from engine import cluster
+
+        cluster.serve(settings, typer.echo)
+    else:
+        from engine.server import lifecycle
+
+        lifecycle.serve(settings, typer.echo)
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ from engine.manifest import Manifest
 from engine.server.app import create_app
 from engine.server.console import INTERRUPTED
 from engine.server.edit_client import EditClient
+from engine.server.edit_engine import EditEngine
 from engine.server.edit_requests import EditRequests
 from engine.server.engine_options import EngineOptions
 from engine.server.first_bundle import find_bundle
@@ -28,8 +29,8 @@ from engine.server.fit_runner import FitRunner
 from engine.server.http_protocol import HttpProtocol
 from engine.server.limits import Limits
 from engine.server.metrics import Metrics
-from engine.server.origin import is_loopback
 from engine.server.open_store import open_store
+from engine.server.origin import is_loopback
 from engine.server.services import Services
 from engine.server.settings import Settings
 from engine.server.state_metrics import watch_state
@@ -65,7 +66,7 @@ def serve(settings: Settings, announce: Callable[[str], object]) -> None:
     """
     with contextlib.closing(open_store(settings)) as store:
         check_exposure(settings, store)
-        with _listener(settings.host, settings.port) as listener:
+        with open_listener(settings.host, settings.port) as listener:
             bundle, manifest = find_bundle(settings)
             asyncio.run(_serve(assemble(settings, store, bundle, manifest), listener, announce))
 
@@ -88,10 +89,17 @@ def _has_key(store: Store) -> bool:
     return any(key.revoked_at is None for key in store.keys())  # noqa: SIM118  it is no mapping
 
 
-def assemble(settings: Settings, store: Store, bundle: Path, manifest: Manifest) -> Services:
-    """Make all parts, none of them started."""
+def assemble(
+    settings: Settings,
+    store: Store,
+    bundle: Path,
+    manifest: Manifest,
+    make_edits: Callable[[Metrics], EditEngine] | None = None,
+) -> Services:
+    """Make all parts, none of them started; `make_edits` makes another engine than the one of this machine."""
     metrics = Metrics()
-    edits = EditClient(_engine_options(settings, bundle), metrics.on_call)
+    options = engine_options(settings, bundle)
+    edits = EditClient(options, metrics.on_call) if make_edits is None else make_edits(metrics)
     no_fits = why_no_fits(settings)
     services = Services(
         settings=settings,
@@ -112,7 +120,8 @@ def assemble(settings: Settings, store: Store, bundle: Path, manifest: Manifest)
     return services
 
 
-def _engine_options(settings: Settings, bundle: Path) -> EngineOptions:
+def engine_options(settings: Settings, bundle: Path) -> EngineOptions:
+    """How the settings want the edit engine to run."""
     return EngineOptions(
         bundle,
         settings.runtime,
@@ -174,15 +183,22 @@ async def _serve(services: Services, listener: socket.socket, announce: Callable
     listener.listen(_BACKLOG)
     async with started(services):
         with _signals(services, server):
-            if settings.metrics_port:
-                _serve_metrics(services)
-            announce(_url(settings.host, listener))
+            serve_metrics(services)
+            announce(url_of(settings.host, listener))
             await server.serve([listener])
     logger.info("ended")
 
 
-def _serve_metrics(services: Services) -> None:
+def serve_metrics(services: Services, number: int = 0) -> None:
+    """Answer Prometheus, if it is wanted, with as many ports between as there are other fronts on this machine.
+
+    Raises:
+        ServerError: the port is taken.
+    """
     host, port = services.settings.metrics_host, services.settings.metrics_port
+    if not port:
+        return
+    port += number
     try:
         services.metrics.serve(host, port)
     except OSError as error:
@@ -239,7 +255,7 @@ def _signals(services: Services, server: uvicorn.Server) -> Iterator[None]:
             loop.remove_signal_handler(number)
 
 
-def _listener(host: str, port: int) -> socket.socket:
+def open_listener(host: str, port: int) -> socket.socket:
     """A socket that has the address but does not listen yet, so that a long first start fails at once or not at all."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -254,5 +270,6 @@ def _listener(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _url(host: str, listener: socket.socket) -> str:
+def url_of(host: str, listener: socket.socket) -> str:
+    """The address as a browser takes it, without a slash at the end."""
     return f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"

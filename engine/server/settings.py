@@ -32,8 +32,16 @@ def _words(value: object) -> object:
     return value.replace(",", " ").split() if isinstance(value, str) else value
 
 
+def _range(text: str) -> str:
+    fewest, _, most = text.partition(":")
+    if int(most or fewest) < int(fewest):
+        raise ValueError("must be a number or two growing ones, like 2 or 1:4")
+    return text
+
+
 Buckets = Annotated[tuple[int, ...], NoDecode, BeforeValidator(_words), AfterValidator(_growing)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
+Range = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,3}(:[1-9][0-9]{0,3})?$"), AfterValidator(_range)]
 
 
 class Settings(BaseSettings):
@@ -45,6 +53,8 @@ class Settings(BaseSettings):
         metrics_host: address of the metrics, which need no key.
         metrics_port: for Prometheus; 0 for none.
         data_dir: for tails, fits, pictures and keys; one server at a time.
+        store_url: postgresql://..., which several servers can share, instead of tables in data_dir; with images_url.
+        images_url: s3://bucket/prefix (gs://, az://) for pictures, instead of files in data_dir; with store_url.
         bundle: what `hiper-export` made; None exports `model` at the first start.
         model: that fits use, and whose bundle this is.
         runtime: that runs the bundle.
@@ -53,8 +63,6 @@ class Settings(BaseSettings):
         device: index of the GPU that edits run on.
         buckets: the numbers of rows that the UNet is called with.
         max_edits: that may be under way at once.
-        store_url: postgresql://..., which several servers can share, instead of tables in data_dir; with images_url.
-        images_url: s3://bucket/prefix (gs://, az://) for pictures, instead of files in data_dir; with store_url.
         edit_timeout_s: until a picture must be there.
         max_body_bytes: of a request.
         max_pixels: of an uploaded picture.
@@ -72,6 +80,10 @@ class Settings(BaseSettings):
         fit_device: that PyTorch fits on, as "cpu" or "cuda:1".
         fit_dtype: of the frozen UNet in fits.
         fit_nice: how far fits stand back behind edits on the CPU, 0 to 19.
+        ray: whether edits run on a cluster of Ray.
+        ray_address: of the cluster, or "auto"; empty starts one on this machine.
+        replicas: of the edit engine on Ray; two numbers for as many as the load wants.
+        fronts: on Ray; several need a shared store.
         log_format: of the lines on stderr.
         access_log: a line for every request.
     """
@@ -83,6 +95,9 @@ class Settings(BaseSettings):
     metrics_host: str = "127.0.0.1"
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 9910
     data_dir: Annotated[Path, AfterValidator(Path.expanduser)] = Path("~/.local/share/hiper-serve").expanduser()
+    # Secrets, since passwords may be in them: shown nowhere, and checked where they are used.
+    store_url: SecretStr = SecretStr("")
+    images_url: SecretStr = SecretStr("")
     bundle: Annotated[Path, AfterValidator(Path.expanduser)] | None = None
     model: str = "menagerie"
     runtime: Runtime = "auto"
@@ -95,9 +110,6 @@ class Settings(BaseSettings):
     max_body_bytes: Annotated[ByteSize, Field(ge=2**16)] = ByteSize(20 * 2**20)
     # Pixels of three bytes go between processes in one message of at most 64 MiB.
     max_pixels: Annotated[int, Field(ge=1, le=22_000_000)] = 16_000_000
-    # Secrets, since passwords may be in them: shown nowhere, and checked where they are used.
-    store_url: SecretStr = SecretStr("")
-    images_url: SecretStr = SecretStr("")
     max_images_per_request: Annotated[int, Field(ge=1)] = 8
     max_steps: Annotated[int, Field(ge=1, le=1000)] = 100
     max_queued_fits: Annotated[int, Field(ge=1)] = 100
@@ -112,8 +124,17 @@ class Settings(BaseSettings):
     fit_device: str = "auto"
     fit_dtype: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     fit_nice: Annotated[int, Field(ge=0, le=19)] = 19
+    ray: bool = False
+    ray_address: str = ""
+    replicas: Range = "1"
+    fronts: Annotated[int, Field(ge=1)] = 1
     log_format: Literal["plain", "json"] = "plain"
     access_log: bool = False
+
+    @property
+    def most_replicas(self) -> int:
+        """Edit engines that there may be at once, on Ray."""
+        return int(self.replicas.rpartition(":")[2])
 
     @classmethod
     def settings_customise_sources(

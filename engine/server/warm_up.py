@@ -61,6 +61,12 @@ class WarmUp:
                 await self._check(ready)
             await asyncio.sleep(_LOOK_S)
 
+    async def check(self) -> str | None:
+        """Check an engine that is ready, once; why it is not to be trusted, or None."""
+        if self._edits.ready is not None:
+            await self._check(self._edits.ready)
+        return self.failure
+
     async def _check(self, ready: EngineReady) -> None:
         before = self.failure
         try:
@@ -86,7 +92,7 @@ class WarmUp:
         manifest = hashlib.sha256((self._bundle / MANIFEST_NAME).read_bytes()).hexdigest()
         path = self._folder / f"{manifest[:32]}-{ready.runtime}-{ready.precision}.png"
         if not path.exists():
-            self._folder.mkdir(exist_ok=True)
+            self._folder.mkdir(parents=True, exist_ok=True)
             write_atomically(path, encode_image(image, "png"))
             return None
         with Image.open(path, formats=("PNG",)) as kept:

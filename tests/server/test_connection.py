@@ -11,7 +11,7 @@ from starlette.types import Message
 
 from engine.server import connection
 from engine.server.connection import EventStream, event, while_connected
-from engine.server.lifecycle import _listener
+from engine.server.lifecycle import open_listener
 
 
 class Client:
@@ -35,7 +35,7 @@ def run(test: Awaitable[None]) -> None:
 
 def test_no_answer_is_held_back_by_nagle() -> None:
     """asyncio looks at the protocol of the listening socket."""
-    with _listener("127.0.0.1", 0) as listener:
+    with open_listener("127.0.0.1", 0) as listener:
         assert listener.proto == socket.IPPROTO_TCP
 
 

@@ -64,6 +64,8 @@ def test_home_is_found() -> None:
         ({"buckets": ()}, "growing numbers"),
         ({"runtime": "cuda"}, "setting runtime is 'cuda'"),
         ({"drain_s": -1}, "setting drain_s is -1"),
+        ({"replicas": "0"}, "setting replicas is '0'"),
+        ({"replicas": "4:2"}, "two growing ones, like 2 or 1:4"),
         ({"prot": 1}, "setting prot is 1"),
     ],
 )

@@ -1,0 +1,140 @@
+"""`hiper-serve --ray`: the same application as on one machine, on Ray Serve, which does all that spreads work.
+
+A front answers HTTP and owns the data, an engine owns a device and has a batch of rows. Ray starts them, starts them
+again, and sends each edit to the engine with the shorter queue of two. `application` is what a configuration file of
+Ray Serve names, as `import_path: engine.cluster:application`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from engine.server.first_bundle import find_bundle
+from engine.server.lifecycle import ServerError, check_exposure, open_listener, url_of
+from engine.server.open_store import open_store
+from engine.server.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from ray.serve import Application
+
+NAME: Final = "hiper"
+
+# Events and pictures pass through it, and are gone when they were read.
+_OBJECT_STORE_BYTES: Final = 200 * 2**20
+
+
+def serve(settings: Settings, announce: Callable[[str], object]) -> None:
+    """Serve until SIGTERM or SIGINT; a cluster that was there before stays, without the application.
+
+    Args:
+        settings: all of them.
+        announce: told the address once the application answers there.
+
+    Raises:
+        ServerError: Ray is not installed or not reached, or the application does not start.
+        StoreError: another server has the data folder, or the shared store cannot be reached.
+        BundleError: there is no bundle to serve.
+    """
+    require_ray()
+    with contextlib.closing(open_store(settings)) as store:
+        check_exposure(settings, store)
+    with open_listener(settings.host, settings.port) as listener:
+        url, port = url_of(settings.host, listener), int(listener.getsockname()[1])
+    bundle, _ = find_bundle(settings)
+    with _cluster(settings), _signals() as told, _deployed(settings, bundle, port):
+        announce(url)
+        told.wait()
+
+
+def require_ray() -> None:
+    """Ray comes with an extra.
+
+    Raises:
+        ServerError: it is not there.
+    """
+    if find_spec("ray") is None:
+        raise ServerError("hiper-serve --ray needs Ray, which is not installed; run: pip install 'hiper[ray]'")
+
+
+def application(options: Mapping[str, Any]) -> Application:
+    """The application with settings as `Settings` names them, for configuration files of Ray Serve.
+
+    Raises:
+        SettingsError: a name is unknown or a value impossible.
+        BundleError: there is no bundle to serve.
+    """
+    from engine.server.ray_application import build
+
+    settings = load_settings(**options)
+    return build(settings, find_bundle(settings)[0])
+
+
+@contextlib.contextmanager
+def _cluster(settings: Settings) -> Iterator[None]:
+    """Join the cluster, or start one that lives as long as this; nobody joins either without its token."""
+    os.environ["RAY_AUTH_MODE"] = "token"
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    ray: Any = import_module("ray")  # not before the environment is as it should be
+    try:
+        ray.init(**_where(settings))
+    except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError) as error:
+        found = f"cluster {settings.ray_address} cannot be joined" if settings.ray_address else "Ray cannot start"
+        reason = str(error).partition("\n")[0]
+        raise ServerError(
+            f"{found}: {reason}; see --ray-address, and set RAY_AUTH_TOKEN to the token of the cluster"
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _where(settings: Settings) -> dict[str, Any]:
+    if settings.ray_address:
+        return {"address": settings.ray_address}
+    cores = max(len(os.sched_getaffinity(0)), settings.most_replicas * (settings.threads or 1))
+    return {"num_cpus": cores, "include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
+
+
+@contextlib.contextmanager
+def _deployed(settings: Settings, bundle: Path, port: int) -> Iterator[None]:
+    """Deploy the application, wait until it answers, and end it as SIGTERM ends a server."""
+    from engine.server.ray_application import CLOSE_S, build
+
+    serve: Any = import_module("ray.serve")
+    try:
+        serve.start(http_options={"host": settings.host, "port": port})
+        front = serve.run(build(settings, bundle), name=NAME)
+        yield
+        with contextlib.suppress(TimeoutError):
+            front.broadcast("drain").results(timeout_s=settings.drain_s + CLOSE_S, return_exceptions=True)
+    except RuntimeError as error:
+        raise ServerError(f"the application does not start on Ray: {error}; the log above says why") from error
+    finally:
+        serve.shutdown()
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[threading.Event]:
+    """An event that SIGTERM and SIGINT set; a second SIGINT does not wait for what is under way."""
+    told = threading.Event()
+
+    def on_signal(number: int, frame: object) -> None:
+        if told.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        told.set()
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield told
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
