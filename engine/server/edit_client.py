@@ -32,11 +32,14 @@ from engine.server.messages import (
 from engine.server.wire import WireError
 
 COMMAND: Final = (sys.executable, "-m", "engine.server.edit_process")
-ATTEMPTS: Final = 2
+# What kills an engine is one of the edits it has. They get another try, and a third, in ever smaller company: so many
+# at a time, by how often an engine died over one of them. Whoever is innocent survives being alone.
+COMPANY: Final = (sys.maxsize, 8, 1)
 SILENCE_S: Final = 30.0
 EXIT_S: Final = 5.0
 SEPARATOR: Final = "#"
 
+_DEADLY: Final = "the edit engine died over this edit, at last over it alone; change the edit, or try again later"
 _LATE: Final = "edit had no picture after {:g} s; allow more, or ask again when less is going on"
 
 logger = logging.getLogger(__name__)
@@ -47,13 +50,17 @@ class _Pending:
     """An edit under way.
 
     The engine knows it by `name`: its last words on an earlier edit of the same id may come late.
+
+    Attributes:
+        deaths: of engines that had it.
+        sent: when the engine got it; 0 while it waits.
     """
 
     request: StartEdit
     name: str
     deadline: float
     events: "asyncio.Queue[EditEvent]" = field(default_factory=asyncio.Queue)
-    attempts: int = 0
+    deaths: int = 0
     sent: float = 0.0
 
 
@@ -135,7 +142,7 @@ class EditClient:
             async with asyncio.timeout(grace_s):
                 await self._idle.wait()
         self._end_all("cancelled", "the server is stopping; ask again when it is back")
-        await self._child.stop(EXIT_S)
+        await self._child.stop(EXIT_S if grace_s else 0)
         self.ready = None
 
     async def edit(self, request: StartEdit) -> AsyncGenerator[EditEvent, None]:
@@ -149,7 +156,7 @@ class EditClient:
         self._idle.clear()
         timer = asyncio.get_running_loop().call_later(request.timeout_s, self._late, pending)
         try:
-            self._send(pending)
+            self._feed()
             while True:
                 event = await pending.events.get()
                 yield event
@@ -165,6 +172,18 @@ class EditClient:
         if pending is not None and self._drop(pending):
             self._end(pending, "cancelled", "edit was cancelled")
 
+    def _feed(self) -> None:
+        """Give the engine what it may have now, the most suspicious first."""
+        if self.ready is None:
+            return
+        inside = [one for one in self._pending.values() if one.sent]
+        waiting = [one for one in self._pending.values() if not one.sent]
+        for pending in sorted(waiting, key=lambda one: -one.deaths):
+            if len(inside) >= COMPANY[max(one.deaths for one in (pending, *inside))]:
+                return
+            self._send(pending)
+            inside.append(pending)
+
     def _send(self, pending: _Pending) -> None:
         now = time.monotonic()
         try:
@@ -174,7 +193,6 @@ class EditClient:
             self._end(pending, "value", str(error))
         except ChildDown:
             return  # it has just died; the next one will get it
-        pending.attempts += 1
         pending.sent = now
 
     def _hear(self, message: Message) -> None:
@@ -195,8 +213,7 @@ class EditClient:
     def _become_ready(self, ready: EngineReady) -> None:
         self.ready = ready
         self._settled.set()
-        for pending in [*self._pending.values()]:
-            self._send(pending)
+        self._feed()
 
     def _fail(self, message: str) -> None:
         logger.error("the edit engine cannot start: %s", message)
@@ -208,16 +225,18 @@ class EditClient:
     def _lost(self) -> None:
         self.ready = None
         self._settled.clear()
-        for pending in [*self._pending.values()]:
-            if pending.attempts >= ATTEMPTS:
-                self._end(pending, "engine", f"the edit engine died {ATTEMPTS} times over this edit; try again later")
+        inside, last = [one for one in self._pending.values() if one.sent], len(COMPANY) - 1
+        for pending in inside:
+            pending.deaths, pending.sent = max(pending.deaths + 1, last if len(inside) == 1 else 0), 0.0
+            if pending.deaths > last:
+                self._end(pending, "engine", _DEADLY)
 
     def _late(self, pending: _Pending) -> None:
         """End an edit whose time is up; an engine that said nothing for half of that time hangs."""
         if not self._drop(pending):
             return
         now, timeout_s = time.monotonic(), pending.request.timeout_s
-        if pending.attempts and now - max(self._heard, pending.sent) > max(SILENCE_S, timeout_s / 2):
+        if pending.sent and now - max(self._heard, pending.sent) > max(SILENCE_S, timeout_s / 2):
             logger.error("the edit engine hangs; it is killed")
             self._child.kill()
         self._end(pending, "late", _LATE.format(timeout_s))
@@ -237,7 +256,7 @@ class EditClient:
     def _drop(self, pending: _Pending) -> bool:
         """Cancel an edit, if it is under way."""
         under_way = self._forget(pending)
-        if under_way:
+        if under_way and pending.sent:
             with suppress(ChildDown):
                 self._child.post(CancelEdit(id=pending.name))
         return under_way
@@ -249,6 +268,7 @@ class EditClient:
         del self._pending[pending.request.id]
         if not self._pending:
             self._idle.set()
+        asyncio.get_running_loop().call_soon(self._feed)
         return True
 
     def _why_down(self) -> str:

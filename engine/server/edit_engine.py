@@ -44,8 +44,8 @@ class EditEngine(Protocol):
     def edit(self, request: StartEdit) -> AsyncGenerator[EditEvent, None]:
         """Run an edit.
 
-        Closing the generator cancels the edit. If its engine dies, it is begun once again, and goes through its
-        EditAccepted and its steps anew.
+        Closing the generator cancels the edit. If its engine dies, it is begun again, and goes through its EditAccepted
+        and its steps anew.
 
         Args:
             request: its id names no other edit under way.

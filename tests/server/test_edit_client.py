@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
@@ -36,6 +37,8 @@ EDIT = StartEdit(
     id="a", user="me", timeout_s=60, target_prompt="a dog", tail=serialize_tail_file(TAIL), num_inference_steps=5
 )
 LONG = msgspec.structs.replace(EDIT, num_inference_steps=900)
+DEADLY = 'inputs["encoder_hidden_states"].max() > 1e6 and os.kill(os.getpid(), 9)'
+DEADLY_TAIL = serialize_tail_file(replace(TAIL, tail=np.full((5, 8), 1e8, np.float32)))
 SLOW = """
 import os, sys, time
 from engine.bundle import Bundle
@@ -243,16 +246,47 @@ def test_an_edit_outlives_the_death_of_the_engine(bundle: Path) -> None:
     asyncio.run(talk())
 
 
-def test_an_edit_that_kills_the_engine_twice_ends_and_the_engine_comes_back(bundle: Path) -> None:
-    deadly = 'inputs["encoder_hidden_states"].max() > 1e6 and os.kill(os.getpid(), 9)'
-    tail = serialize_tail_file(replace(TAIL, tail=np.full((5, 8), 1e8, np.float32)))
+def test_edits_that_kill_the_engine_take_no_other_along(bundle: Path) -> None:
+    innocent = msgspec.structs.replace(EDIT, num_inference_steps=12)
+    guilty = msgspec.structs.replace(EDIT, tail=DEADLY_TAIL)
 
     async def talk() -> None:
-        async with client(bundle, slow(deadly)) as it:
+        async with client(bundle, slow(f"time.sleep(0.01); {DEADLY}")) as it:
+            asked = [msgspec.structs.replace(innocent, id=str(seed), seed=seed) for seed in range(12)]
+            asked[6:6] = [msgspec.structs.replace(guilty, id=f"guilty {number}") for number in range(2)]
+            ends = [one[-1] for one in await asyncio.gather(*(collect(it, one) for one in asked))]
+            assert [one.id for one in ends if isinstance(one, EditEnded)] == [f"guilty {n}" for n in range(2)]
+            assert {one.reason for one in ends if isinstance(one, EditEnded)} == {"engine"}
+            pictures = [one for one in ends if isinstance(one, EditDone)]
+            for seed, done in enumerate(pictures):
+                wanted = EditRequest("a dog", TAIL, seed=seed, num_inference_steps=12)
+                np.testing.assert_array_equal(array(done), alone(bundle, wanted))
+            assert it.restarts <= 5  # over all, over each eight of them at most, over each killer alone
+            assert isinstance((await collect(it, EDIT))[-1], EditDone)
+
+    asyncio.run(talk())
+
+
+def test_who_comes_while_suspects_are_tried_waits_and_is_painted(bundle: Path) -> None:
+    guilty = msgspec.structs.replace(EDIT, tail=DEADLY_TAIL, id="guilty")
+
+    async def talk() -> None:
+        async with client(bundle, slow(f"time.sleep(0.01); {DEADLY}")) as it:
+            condemned = asyncio.create_task(collect(it, guilty))
+            await until(lambda: it.restarts == 1 and it.ready)
+            assert isinstance((await collect(it, EDIT))[-1], EditDone)
+            assert (await condemned)[-1].reason == "engine" and it.restarts == 2
+
+    asyncio.run(talk())
+
+
+def test_an_edit_that_kills_the_engine_alone_ends_and_the_engine_comes_back(bundle: Path) -> None:
+    async def talk() -> None:
+        async with client(bundle, slow(DEADLY)) as it:
             # It may die before it can say that it accepts.
-            *accepted, ended = await collect(it, msgspec.structs.replace(EDIT, tail=tail))
+            *accepted, ended = await collect(it, msgspec.structs.replace(EDIT, tail=DEADLY_TAIL))
             assert len(accepted) <= 2 and ended.reason == "engine"
-            assert ended.message == "the edit engine died 2 times over this edit; try again later"
+            assert ended.message.startswith("the edit engine died over this edit, at last over it alone; change the")
             await it.wait_ready()
             assert isinstance((await collect(it, EDIT))[-1], EditDone) and it.restarts == 2
 
@@ -341,6 +375,16 @@ def test_stopping_waits_for_pictures_and_then_for_no_longer(bundle: Path) -> Non
             assert not Path(f"/proc/{pid}").exists()
 
     asyncio.run(talk())
+
+
+def test_an_engine_that_hangs_is_not_waited_for_without_a_grace(bundle: Path) -> None:
+    async def talk() -> float:
+        async with client(bundle) as it:
+            os.kill(it.pid or 0, signal.SIGSTOP)
+            started = time.monotonic()
+        return time.monotonic() - started
+
+    assert asyncio.run(talk()) < client_module.EXIT_S / 2
 
 
 def test_engines_killed_at_random_moments_lose_no_edit(bundle: Path) -> None:
