@@ -31,7 +31,7 @@ class FitTable(Tables):
         """An owner's fits, newest first, from behind the one whose id is `after`."""
         with self._database.reading() as connection:
             rows = connection.execute(
-                f"SELECT {FIT_COLUMNS} FROM fits WHERE owner = :owner AND (:after IS NULL OR seq < "
+                f"SELECT {FIT_COLUMNS} FROM fits WHERE owner = :owner AND (CAST(:after AS TEXT) IS NULL OR seq < "
                 "(SELECT seq FROM fits WHERE owner = :owner AND id = :after)) ORDER BY seq DESC LIMIT :limit",
                 {"owner": owner, "after": after, "limit": limit},
             )

@@ -71,7 +71,7 @@ class TailTable(Tables):
         """An owner's tails, newest first, from behind the one whose id is `after`."""
         with self._database.reading() as connection:
             rows = connection.execute(
-                f"SELECT {_COLUMNS} FROM tails WHERE owner = :owner AND (:after IS NULL OR seq < "
+                f"SELECT {_COLUMNS} FROM tails WHERE owner = :owner AND (CAST(:after AS TEXT) IS NULL OR seq < "
                 "(SELECT seq FROM tails WHERE owner = :owner AND id = :after)) ORDER BY seq DESC LIMIT :limit",
                 {"owner": owner, "after": after, "limit": limit},
             )

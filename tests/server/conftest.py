@@ -10,6 +10,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import anyio.from_thread
 import httpx
@@ -27,6 +28,7 @@ from engine.server.lifecycle import assemble
 from engine.server.services import Services
 from engine.server.settings import Settings, load_settings
 from tests.engine.conftest import write_toy_bundle
+from tests.server.shared import BUCKET, S3, FolderPlace, Place, Postgres, SharedPlace
 
 PATIENCE_S = 60
 ROOT = Path(__file__).parents[2]
@@ -56,6 +58,40 @@ def edits(bundle: Path, portal: BlockingPortal) -> Iterator[EditClient]:
     wait_until(lambda: edits.ready is not None)
     yield edits
     portal.call(edits.stop, 5)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL that nobody harms."""
+    server = Postgres()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3]:
+    """An object store that nobody harms; the environment leads to it."""
+    server = S3()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        yield server
+    server.kill()
+
+
+@pytest.fixture
+def shared_place(postgres: Postgres, s3: S3) -> SharedPlace:
+    """New tables, and a new prefix in the bucket."""
+    return SharedPlace(postgres.new_schema(), f"s3://{BUCKET}/{uuid4().hex}")
+
+
+@pytest.fixture(params=["folder", "shared"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """Where a store lies, of either kind."""
+    if request.param == "folder":
+        return FolderPlace(tmp_path / "data")
+    shared: SharedPlace = request.getfixturevalue("shared_place")
+    return shared
 
 
 @pytest.fixture

