@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import pytest
 import yaml
 
+from engine.server.object_blobs import ObjectBlobs
 from engine.server.open_store import is_shared
 from engine.server.settings import Settings, load_settings
 from tests.deploy.dockerfile import DOCKER, ROOT, comment_of, read_stages
@@ -90,17 +91,16 @@ class Listening(BaseHTTPRequestHandler):
         pass
 
 
-def test_obstore_understands_where_the_object_store_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    stores = pytest.importorskip("obstore.store")
+def test_a_front_puts_pictures_into_the_object_store(monkeypatch: pytest.MonkeyPatch) -> None:
     front = environment("front")
     with ThreadingHTTPServer(("127.0.0.1", 0), Listening) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         for name, text in front.items():
             monkeypatch.setenv(name, text.replace("pictures:9000", f"127.0.0.1:{server.server_port}"))
-        stores.from_url(front["HIPER_IMAGES_URL"]).put("picture", b"pixels")
+        ObjectBlobs(front["HIPER_IMAGES_URL"]).put("f" * 64, b"pixels")
         server.shutdown()
     [(path, authorization)] = Listening.puts
-    assert path == "/hiper/images/picture"
+    assert path == f"/hiper/images/{'f' * 64}.png"
     assert f"Credential={front['AWS_ACCESS_KEY_ID']}/" in authorization and front["AWS_REGION"] in authorization
 
 
