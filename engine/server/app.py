@@ -13,6 +13,7 @@ from engine.server.access import Access
 from engine.server.auth import Authenticate
 from engine.server.body_limit import BodyLimit
 from engine.server.headers import SecurityHeaders
+from engine.server.http_protocol import Crowd
 from engine.server.origin import OriginGuard
 from engine.server.problems import render
 from engine.server.routes import fits, images, page, requests, system, tails
@@ -39,6 +40,7 @@ def create_app(services: Services) -> FastAPI:
         middleware=[
             Middleware(Access, metrics=services.metrics, log=settings.access_log),
             Middleware(SecurityHeaders),
+            Middleware(Crowd),
             Middleware(OriginGuard, host=settings.host, allowed_hosts=settings.allowed_hosts),
             Middleware(Authenticate),
             Middleware(BodyLimit, max_body_bytes=settings.max_body_bytes),

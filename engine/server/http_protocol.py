@@ -1,31 +1,66 @@
-"""uvicorn's HTTP/1.1, with an end to headers: by itself it takes any number of bytes, and waits for them for ever."""
+"""uvicorn's HTTP/1.1, with an end to everything a client can take: by itself it waits for bytes for ever, both ways."""
 
 import asyncio
-from typing import Final
+from typing import Any, Final
 
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from engine.server.errors import ApiError
 
 MAX_HEADER_BYTES: Final = 2**16
 HEADERS_S: Final = 30.0
+# Who takes less of an answer in this time is as good as gone.
+STALLED_S: Final = 60.0
+LEAST_BYTES: Final = 2**16
+# Connections beyond the limit that are told so; what is beyond these finds the door shut.
+SPARE: Final = 64
 
+_CROWDED: Final = "hiper.crowded"
+_HEALTH: Final = {"/livez", "/readyz"}  # whoever asks these would end a server that is only full
 _TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """One connection; what is no body has to be short and to come soon."""
+    """One connection; what is no body has to be short and to come soon, and answers have to be taken.
+
+    uvicorn's `limit_concurrency` is the number of connections: those beyond it are marked for `Crowd`, which lets the
+    app refuse their requests in its own words.
+    """
 
     _unparsed_bytes = 0
     _timer: asyncio.TimerHandle | None = None
+    _taking: asyncio.TimerHandle | None = None
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._most, self.limit_concurrency = self.limit_concurrency, None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Somebody came, and has to say something."""
         super().connection_made(transport)
         self._await_headers()
+        beyond = 0 if self._most is None else len(self.connections) - self._most
+        if beyond > SPARE:
+            transport.abort()
+        elif beyond > 0:
+            self.app_state = {**self.app_state, _CROWDED: True}
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nobody is there any more."""
         self._stop_waiting()
+        self._stop_watching()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """More of an answer waits than is good."""
+        super().pause_writing()
+        self._watch_taking()
+
+    def on_response_complete(self) -> None:
+        """An answer is written, which does not mean that anybody takes it."""
+        super().on_response_complete()
+        self._watch_taking()
 
     def data_received(self, data: bytes) -> None:
         """Parse, and count what belongs to no body: headers, and the trailers of a chunked one."""
@@ -60,7 +95,38 @@ class HttpProtocol(HttpToolsProtocol):
         self._stop_waiting()
         self._timer = self.loop.call_later(HEADERS_S, self.transport.close)
 
+    def _watch_taking(self) -> None:
+        """Look again later whether enough of what waits was taken."""
+        self._stop_watching()
+        if waiting_bytes := self.transport.get_write_buffer_size():
+            self._taking = self.loop.call_later(STALLED_S, self._check_taking, waiting_bytes)
+
+    def _check_taking(self, before_bytes: int) -> None:
+        if self.transport.get_write_buffer_size() > max(0, before_bytes - LEAST_BYTES):
+            self.transport.abort()
+        else:
+            self._watch_taking()
+
+    def _stop_watching(self) -> None:
+        if self._taking is not None:
+            self._taking.cancel()
+            self._taking = None
+
     def _stop_waiting(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+class Crowd:
+    """ASGI middleware that refuses what comes over a connection beyond the limit."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse, or go on."""
+        if scope["type"] == "http" and scope.get("state", {}).get(_CROWDED) and scope["path"] not in _HEALTH:
+            told = "as many connections are open as there may be; try again soon"
+            raise ApiError(503, "busy", told, retry_after_s=2, headers={"connection": "close"})
+        await self._app(scope, receive, send)

@@ -215,6 +215,7 @@ def _uvicorn_config(services: Services) -> uvicorn.Config:
         access_log=False,
         log_config=None,
         server_header=False,
+        limit_concurrency=services.settings.max_connections,
         timeout_graceful_shutdown=_CLOSE_S,
         backlog=_BACKLOG,
     )

@@ -64,6 +64,7 @@ class Settings(BaseSettings):
         buckets: the numbers of rows that the UNet is called with.
         max_edits: that may be under way at once.
         edit_timeout_s: until a picture must be there.
+        max_connections: open at once; each is an open file.
         max_body_bytes: of a request.
         max_pixels: of an uploaded picture.
         max_images_per_request: pictures that one request may ask for.
@@ -107,6 +108,7 @@ class Settings(BaseSettings):
     buckets: Buckets = (1, 2, 4, 8, 16, 32)
     max_edits: Annotated[int, Field(ge=1)] = 64
     edit_timeout_s: Annotated[float, Field(gt=0)] = 120.0
+    max_connections: Annotated[int, Field(ge=1)] = 500
     max_body_bytes: Annotated[ByteSize, Field(ge=2**16)] = ByteSize(20 * 2**20)
     # Pixels of three bytes go between processes in one message of at most 64 MiB.
     max_pixels: Annotated[int, Field(ge=1, le=22_000_000)] = 16_000_000

@@ -3,40 +3,59 @@
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import pytest
 import uvicorn
 from anyio.from_thread import BlockingPortal
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from engine.server import http_protocol
-from engine.server.http_protocol import MAX_HEADER_BYTES, HttpProtocol
+from engine.server.access import Access
+from engine.server.http_protocol import MAX_HEADER_BYTES, Crowd, HttpProtocol
+from engine.server.metrics import Metrics
+from tests.server.conftest import wait_until
 
 START = b"POST / HTTP/1.1\r\nhost: x\r\n"
 CHUNKED = START + b"transfer-encoding: chunked\r\n\r\n"
 PIECE = b"x" * 1000
+LARGE = b"GET /large HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+LARGE_BYTES = 2**24
 
 
 async def count(scope: Scope, receive: Receive, send: Send) -> None:
-    """An app that answers with the size of what it got."""
+    """An app that answers with the size of what it got, or with much."""
     size, more = 0, True
     while more:
         message = await receive()
         size, more = size + len(message.get("body", b"")), message.get("more_body", False)
+    body = bytes(LARGE_BYTES) if scope["path"] == "/large" else b"%d bytes" % size
     await send({"type": "http.response.start", "status": 200, "headers": []})
-    await send({"type": "http.response.body", "body": b"%d bytes" % size})
+    await send({"type": "http.response.body", "body": body})
+
+
+@contextmanager
+def serving(app: ASGIApp, portal: BlockingPortal, **options: Any) -> Iterator[uvicorn.Server]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        config = uvicorn.Config(app, http=HttpProtocol, lifespan="off", log_config=None, ws="none", **options)
+        server = uvicorn.Server(config)
+        server.address = listener.getsockname()  # type: ignore[attr-defined]
+        running = portal.start_task_soon(server._serve, [listener])
+        yield server
+        server.should_exit = True
+        running.result(10)
 
 
 @pytest.fixture(scope="module")
-def address(portal: BlockingPortal) -> Iterator[tuple[str, int]]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(count, http=HttpProtocol, lifespan="off", log_config=None, ws="none")
-        server = uvicorn.Server(config)
-        running = portal.start_task_soon(server._serve, [listener])
-        yield listener.getsockname()
-        server.should_exit = True
-        running.result(10)
+def server(portal: BlockingPortal) -> Iterator[uvicorn.Server]:
+    with serving(count, portal) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def address(server: uvicorn.Server) -> Any:
+    return server.address  # type: ignore[attr-defined]
 
 
 @contextmanager
@@ -97,3 +116,56 @@ def test_large_and_slow_bodies_are_no_headers(address: tuple[str, int], monkeypa
         connection.sendall(b"0\r\n\r\n")
         found = answer(connection)
     assert b"%d bytes" % size in found and b"2000000 bytes" in found
+
+
+@pytest.mark.parametrize("pipelined", [1, 2])
+def test_who_does_not_take_the_answer_is_let_go(
+    server: uvicorn.Server, address: tuple[str, int], monkeypatch: pytest.MonkeyPatch, pipelined: int
+) -> None:
+    monkeypatch.setattr(http_protocol, "STALLED_S", 0.2)
+    wait_until(lambda: not server.server_state.connections)
+    with connected(address) as connection:
+        connection.sendall(LARGE.replace(b"connection: close\r\n", b"") * (pipelined - 1) + LARGE)
+        wait_until(lambda: server.server_state.connections)
+        wait_until(lambda: not server.server_state.connections, 5)
+        assert len(answer(connection)) < LARGE_BYTES
+
+
+def test_who_takes_the_answer_slowly_gets_it_all(address: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_protocol, "STALLED_S", 0.2)
+    taken = 0
+    with connected(address) as connection:
+        connection.sendall(LARGE)
+        while part := connection.recv(2**19):
+            taken += len(part)
+            time.sleep(0.02)
+    assert taken > LARGE_BYTES
+
+
+def test_connections_beyond_the_limit_are_told_so_and_beyond_that_shut_out(
+    portal: BlockingPortal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_protocol, "SPARE", 2)
+    app = Access(Crowd(count), Metrics(), log=False)
+    with serving(app, portal, limit_concurrency=2) as server, ExitStack() as stack:
+        address: tuple[str, int] = server.address  # type: ignore[attr-defined]
+
+        def come(number: int) -> socket.socket:
+            connection = stack.enter_context(connected(address))
+            wait_until(lambda: len(server.server_state.connections) == number)
+            return connection
+
+        inside, _ = come(1), come(2)
+        refused, health = come(3), come(4)
+        with pytest.raises(ConnectionError):
+            shut_out = stack.enter_context(connected(address))
+            shut_out.sendall(CHUNKED)
+            raise ConnectionResetError(shut_out.recv(1))
+        refused.sendall(b"GET /v1/tails HTTP/1.1\r\nhost: x\r\n\r\n")
+        told = answer(refused)
+        assert told.startswith(b"HTTP/1.1 503 ") and b"retry-after: 2" in told and b'"code":"busy"' in told
+        health.sendall(b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        assert answer(health).startswith(b"HTTP/1.1 200 ")
+        inside.sendall(LARGE.replace(b"/large", b"/"))
+        assert answer(inside).endswith(b"0 bytes\r\n0\r\n\r\n")
+        come(2).sendall(LARGE.replace(b"/large", b"/"))
