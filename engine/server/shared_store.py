@@ -31,9 +31,9 @@ class SharedStore(Store):
 
     def __init__(self, url: str, images_url: str, *, clock: Callable[[], float] | None = None) -> None:
         self._postgres = PostgresDatabase(url)
-        self.blobs = ObjectBlobs(images_url)
+        blobs = ObjectBlobs(images_url)
         clock = clock or (lambda: time.time() + self._postgres.skew_s)
-        super().__init__(self._postgres, SharedPictures(self._postgres, self.blobs, clock), clock)
+        super().__init__(self._postgres, SharedPictures(self._postgres, blobs, clock), clock)
         self._news = FitNews(self._postgres, self._tell)
         try:
             postgres_schema.migrate(self._postgres)

@@ -10,7 +10,6 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import anyio.from_thread
 import httpx
@@ -28,7 +27,7 @@ from engine.server.lifecycle import assemble
 from engine.server.services import Services
 from engine.server.settings import Settings, load_settings
 from tests.engine.conftest import write_toy_bundle
-from tests.server.shared import BUCKET, S3, FolderPlace, Place, Postgres, SharedPlace
+from tests.server.shared import S3, FolderPlace, Place, Postgres, SharedPlace, new_shared_place
 
 PATIENCE_S = 60
 ROOT = Path(__file__).parents[2]
@@ -81,8 +80,8 @@ def s3() -> Iterator[S3]:
 
 @pytest.fixture
 def shared_place(postgres: Postgres, s3: S3) -> SharedPlace:
-    """New tables, and a new prefix in the bucket."""
-    return SharedPlace(postgres.new_schema(), f"s3://{BUCKET}/{uuid4().hex}")
+    """Where no shared store has been yet."""
+    return new_shared_place(postgres, s3)
 
 
 @pytest.fixture(params=["folder", "shared"])

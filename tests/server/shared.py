@@ -8,9 +8,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +20,7 @@ import httpx
 import psycopg
 
 from engine.server.folder_store import FolderStore
+from engine.server.object_blobs import ObjectBlobs
 from engine.server.shared_store import SharedStore
 from engine.server.store import Store
 
@@ -87,9 +88,13 @@ class S3:
 
     def __init__(self) -> None:
         with closing(socket.create_server(("127.0.0.1", 0))) as free:
-            port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{port}"
-        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+            self._port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self._port}"
+        self.start()
+
+    def start(self) -> None:
+        """Start it, with an empty bucket."""
+        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self._port)]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         end = time.monotonic() + PATIENCE_S
         while True:
@@ -126,6 +131,9 @@ class Place(Protocol):
     def pictures(self) -> set[bytes]:
         """What it keeps."""
 
+    def names(self) -> set[str]:
+        """The names of the pictures."""
+
     def keys(self) -> bytes:
         """All that is kept of keys."""
 
@@ -143,6 +151,9 @@ class FolderPlace:
     def pictures(self) -> set[bytes]:
         return {path.read_bytes() for path in (self.folder / "images").iterdir()}
 
+    def names(self) -> set[str]:
+        return {path.stem for path in (self.folder / "images").iterdir()}
+
     def keys(self) -> bytes:
         return b"".join(path.read_bytes() for path in self.folder.glob("hiper.db*"))
 
@@ -159,15 +170,17 @@ class SharedPlace:
         return SharedStore(self.url, self.images_url, **options)
 
     def pictures(self) -> set[bytes]:
-        with self._opened() as store:
-            return {store.image(sha256) for sha256 in store.blobs.names()}
+        return {self._blobs.get(sha256) for sha256 in self.names()}
+
+    def names(self) -> set[str]:
+        return self._blobs.names()
 
     def keys(self) -> bytes:
         with psycopg.connect(self.url) as connection:
             return "".join(text for [text] in connection.execute("SELECT keys::text FROM keys")).encode()
 
     def check(self) -> list[str]:
-        with self._opened() as store:
+        with closing(self.open()) as store:
             return store.check()
 
     def pins(self) -> int:
@@ -175,13 +188,14 @@ class SharedPlace:
         with psycopg.connect(self.url) as connection:
             return int((connection.execute("SELECT count(*) FROM pins").fetchone() or [0])[0])
 
-    @contextmanager
-    def _opened(self) -> Iterator[SharedStore]:
-        with closing(self.open()) as store:
-            yield store
+    @cached_property
+    def _blobs(self) -> ObjectBlobs:
+        return ObjectBlobs(self.images_url)
 
 
-MakePlace = Callable[[], SharedPlace]
+def new_shared_place(postgres: Postgres, s3: S3) -> SharedPlace:
+    """New tables, and a new prefix in the bucket."""
+    return SharedPlace(postgres.new_schema(), f"s3://{BUCKET}/{uuid4().hex}")
 
 
 def _program(name: str) -> Path:

@@ -1,10 +1,13 @@
 """Oracle: the queue as a list of plain objects, and its order as the turns of a game in loops."""
 
+import hashlib
 import os
 import tempfile
+import time
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -13,12 +16,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from engine.server.fit_queue import MAX_LOST
-from engine.server.folder_store import FolderStore
 from engine.server.messages import FitSettings
 from engine.server.records import FINAL, Claim
+from engine.server.store import Store
 from engine.server.store_errors import IdempotencyMismatch, QueueFull, QuotaReached
 from engine.tail_file import TailFile, serialize_tail_file
 from engine.tail_info import TailInfo
+from tests.server.shared import S3, FolderPlace, Place, Postgres, SharedPlace, new_shared_place
 
 OWNERS = ("ann", "bob", "eve")
 MAX_ACTIVE, MAX_QUEUED, LEASE_S = 3, 6, 30.0
@@ -73,16 +77,19 @@ class QueueMachine(RuleBasedStateMachine):
         self.fits: list[Fit] = []
         self.claims: list[Claim] = []
         self.turns: dict[str, int] = {}
-        self.folder = tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
+        self.place = self.new_place()
         self.store = self.open_store()
 
-    def open_store(self) -> FolderStore:
-        return FolderStore(Path(self.folder.name), clock=lambda: self.now)
+    def new_place(self) -> Place:
+        self.folder = tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
+        return FolderPlace(Path(self.folder.name))
+
+    def open_store(self) -> Store:
+        return self.place.open(clock=lambda: self.now)
 
     def teardown(self) -> None:
         self.store.close()
-        assert FolderStore.check(Path(self.folder.name)) == []
-        self.folder.cleanup()
+        assert self.place.check() == []
 
     # What users do.
 
@@ -289,10 +296,14 @@ class QueueMachine(RuleBasedStateMachine):
     def restart(self) -> None:
         self.store.close()
         self.store = self.open_store()
-        running = [fit for fit in self.fits if fit.state == "running"]
+        running = [fit for fit in self.fits if fit.state == "running" and self.is_lost(fit)]
         assert self.store.recover() == sum(not fit.cancel_requested for fit in running)
         for fit in running:
             fit.queue_again()
+
+    def is_lost(self, fit: Fit) -> bool:
+        """Whether nobody can be at it when a server starts."""
+        return True
 
     # What must be true.
 
@@ -324,30 +335,47 @@ class QueueMachine(RuleBasedStateMachine):
     @invariant()
     def no_picture_is_missing_or_left_over(self) -> None:
         wanted = {fit.picture for fit in self.fits} | {b"preview" for fit in self.fits if "preview" in fit.kinds}
-        assert {path.read_bytes() for path in Path(self.folder.name, "images").iterdir()} == wanted
+        assert self.place.names() == {hashlib.sha256(picture).hexdigest() for picture in wanted}
 
 
-def open_store(folder: Path, fits: int = 1) -> FolderStore:
-    store = FolderStore(folder)
+class SharedQueueMachine(QueueMachine):
+    """The same in a shared store, where other servers may be at what runs when one starts."""
+
+    servers: ClassVar[tuple[Postgres, S3]]
+
+    def new_place(self) -> SharedPlace:
+        return new_shared_place(*self.servers)
+
+    def is_lost(self, fit: Fit) -> bool:
+        return fit.lease_until < self.now
+
+
+@pytest.fixture(scope="module", autouse=True)
+def servers(postgres: Postgres, s3: S3) -> None:
+    SharedQueueMachine.servers = postgres, s3
+
+
+def opened(place: Place, fits: int = 1) -> Store:
+    store = place.open()
     for _ in range(fits):
         store.submit_fit("ann", "rex", SETTINGS, store.put_image(b"picture"), max_active=9, max_queued=9)
     return store
 
 
-def claim(store: FolderStore) -> tuple[str, int]:
+def claim(store: Store) -> tuple[str, int]:
     claim = store.claim_fit(LEASE_S)
     assert claim
     return claim.fit.id, claim.fit.fence
 
 
-def state(store: FolderStore, id: str) -> str:
+def state(store: Store, id: str) -> str:
     fit = store.fit("ann", id)
     assert fit
     return fit.state
 
 
-def test_a_fit_that_loses_its_worker_three_times_at_one_place_has_failed(tmp_path: Path) -> None:
-    with closing(open_store(tmp_path)) as store:
+def test_a_fit_that_loses_its_worker_three_times_at_one_place_has_failed(place: Place) -> None:
+    with closing(opened(place)) as store:
         for step in (1, 2):
             held = claim(store)
             assert store.record_checkpoint(*held, step, b"further")
@@ -360,16 +388,16 @@ def test_a_fit_that_loses_its_worker_three_times_at_one_place_has_failed(tmp_pat
         assert fit and fit.state == "failed" and fit.error and fit.error["code"] == "poison"
 
 
-def test_a_fit_that_was_stopped_is_never_given_up(tmp_path: Path) -> None:
-    with closing(open_store(tmp_path)) as store:
+def test_a_fit_that_was_stopped_is_never_given_up(place: Place) -> None:
+    with closing(opened(place)) as store:
         for _ in range(2 * MAX_LOST):
             id, fence = claim(store)
             assert store.requeue_fit(id, fence, counts=False)
         assert state(store, id) == "queued"
 
 
-def test_an_attempt_that_was_overtaken_changes_nothing(tmp_path: Path) -> None:
-    with closing(open_store(tmp_path)) as store:
+def test_an_attempt_that_was_overtaken_changes_nothing(place: Place) -> None:
+    with closing(opened(place)) as store:
         id, fence = claim(store)
         store.requeue_fit(id, fence, counts=True)
         assert claim(store) == (id, fence + 1)
@@ -384,9 +412,9 @@ def test_an_attempt_that_was_overtaken_changes_nothing(tmp_path: Path) -> None:
         assert (store.fit("ann", id), store.events(id)) == before
 
 
-@pytest.mark.parametrize("outcome", ["finish", "fail", "requeue", "recover"])
-def test_a_cancel_comes_before_every_other_outcome(tmp_path: Path, outcome: str) -> None:
-    with closing(open_store(tmp_path)) as store:
+@pytest.mark.parametrize("outcome", ["finish", "fail", "requeue"])
+def test_a_cancel_comes_before_every_other_outcome(place: Place, outcome: str) -> None:
+    with closing(opened(place)) as store:
         id, fence = claim(store)
         row = store.cancel_fit("ann", id)
         assert row and row.state == "running" and row.cancel_requested
@@ -395,18 +423,25 @@ def test_a_cancel_comes_before_every_other_outcome(tmp_path: Path, outcome: str)
             assert store.finish_fit(id, fence, TAIL) is None
         elif outcome == "fail":
             assert store.fail_fit(id, fence, {"code": "x", "message": "y"})
-        elif outcome == "requeue":
-            assert store.requeue_fit(id, fence, counts=True)
         else:
-            assert store.recover() == 0
+            assert store.requeue_fit(id, fence, counts=True)
         assert state(store, id) == "cancelled"
         assert store.tails("ann") == []
 
 
-def test_a_sign_of_life_extends_the_lease(tmp_path: Path) -> None:
+def test_a_cancel_comes_before_a_restart(place: Place) -> None:
+    with closing(opened(place)) as store:
+        id, _ = claim(store)
+        store.cancel_fit("ann", id)
+    with closing(place.open(clock=lambda: time.time() + 2 * LEASE_S)) as store:
+        assert store.recover() == 0
+        assert state(store, id) == "cancelled"
+
+
+def test_a_sign_of_life_extends_the_lease(place: Place) -> None:
     now = 0.0
-    open_store(tmp_path).close()
-    with closing(FolderStore(tmp_path, clock=lambda: now)) as store:
+    opened(place).close()
+    with closing(place.open(clock=lambda: now)) as store:
         id, fence = claim(store)
         now = LEASE_S - 1
         assert store.record_step(id, fence, 1, 2, [0.5], LEASE_S)
@@ -418,3 +453,5 @@ def test_a_sign_of_life_extends_the_lease(tmp_path: Path) -> None:
 
 TestFitQueue = QueueMachine.TestCase
 TestFitQueue.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+TestSharedFitQueue = SharedQueueMachine.TestCase
+TestSharedFitQueue.settings = settings(max_examples=6, stateful_step_count=40, deadline=None)
