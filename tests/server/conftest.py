@@ -106,7 +106,7 @@ def services(settings: Settings, bundle: Path, edits: EditClient, portal: Blocki
         services.edits, services.requests = edits, EditRequests(edits, services.metrics)
         services.warm_up.failure = None
         yield services
-        services.fit_events.close()
+        portal.call(services.fit_events.close)  # its events are of the loop there
         portal.call(services.uploads.close)
 
 

@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 from engine.server import limits
 from engine.server.fit_prompts import TAIL_TOKENS
 from engine.server.services import Services
-from tests.server.conftest import wait_until
+from tests.server.conftest import PATIENCE_S, wait_until
 from tests.server.serving import serving
 from tests.server.test_tails_routes import DATA
 
@@ -103,7 +103,7 @@ def test_events_come_as_they_happen(client: TestClient, services: Services, port
     claim = services.store.claim_fit(LEASE_S)
     assert claim is not None
     services.store.end_cancelled(claim.fit.id, claim.fit.fence)
-    assert following.result(10) == ["queued", "started", "cancelled"]
+    assert following.result(PATIENCE_S) == ["queued", "started", "cancelled"]
 
 
 def test_watchers_are_let_go_when_the_server_ends(
@@ -112,7 +112,7 @@ def test_watchers_are_let_go_when_the_server_ends(
     place = submit(client).headers["location"]
     following = portal.start_task_soon(lambda: _follow(services, place.rsplit("/", 1)[1]))
     portal.call(services.fit_events.close)
-    assert following.result(10) in ([], ["queued"])
+    assert following.result(PATIENCE_S) in ([], ["queued"])
 
 
 def test_who_goes_away_is_forgotten(client: TestClient, services: Services) -> None:
