@@ -42,7 +42,7 @@ async def identify(services: Services, authorization: str | None) -> Caller | No
     Raises:
         ApiError: the header names no valid key.
     """
-    if not await asyncio.to_thread(services.store.keys):
+    if not await asyncio.to_thread(services.store.has_keys):
         return Caller(LOCAL)
     if authorization is None:
         return None

@@ -4,15 +4,21 @@ FastAPI's own `max_body_size` answers in plain text where a length is declared; 
 """
 
 import asyncio
+from collections import Counter
 from typing import Final, NoReturn
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from engine.server.caller import Caller
 from engine.server.errors import ApiError
 
 # All bodies together, in the largest that one may be: they lie in memory.
 LARGEST_AT_ONCE: Final = 16
+# Of these, how many one key may have; one that sends slowly would keep out all others for as long as it likes.
+LARGEST_PER_KEY: Final = 4
+# What asks for an edit is smaller than this, and comes through when there is no room for uploads.
+SMALL_BYTES: Final = 2**16
 # Whoever sends a byte now and then would hold its part of them for ever.
 BODY_S: Final = 120.0
 
@@ -29,6 +35,7 @@ class BodyLimit:
         self._app = app
         self.max_body_bytes = max_body_bytes
         self.held_bytes = 0
+        self.held_by: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse, or go on."""
@@ -38,17 +45,27 @@ class BodyLimit:
         declared = Headers(scope=scope).get("content-length", "0")
         if declared.isdecimal() and int(declared) > self.max_body_bytes:
             raise _too_large(self.max_body_bytes)
-        body = _Body(self, receive, send)
+        body = _Body(self, scope, receive, send)
         try:
             await self._app(scope, body.receive, body.send)
         finally:
-            self.held_bytes -= body.size_bytes
+            self.hold(body.owner, -body.size_bytes)
+
+    def hold(self, owner: str, size_bytes: int) -> None:
+        """Count bytes that came, or are let go of."""
+        self.held_bytes += size_bytes
+        self.held_by[owner] += size_bytes
+        if not self.held_by[owner]:
+            del self.held_by[owner]
 
 
 class _Body:
     """One request's body; once it was refused, nothing else is the answer."""
 
-    def __init__(self, limit: BodyLimit, receive: Receive, send: Send) -> None:
+    def __init__(self, limit: BodyLimit, scope: Scope, receive: Receive, send: Send) -> None:
+        caller: Caller | None = scope.get("state", {}).get("caller")
+        # Without keys there is one user, who may have all.
+        self.owner = "" if caller is None or caller.key is None else caller.owner
         self.size_bytes = 0
         self._limit, self._receive, self._send = limit, receive, send
         self._deadline: float | None = asyncio.get_running_loop().time() + BODY_S
@@ -74,11 +91,16 @@ class _Body:
 
     def _count(self, size_bytes: int) -> None:
         self.size_bytes += size_bytes
-        self._limit.held_bytes += size_bytes
+        self._limit.hold(self.owner, size_bytes)
         most_bytes = self._limit.max_body_bytes
         if self.size_bytes > most_bytes:
             self._refuse(_too_large(most_bytes))
-        if size_bytes and self._limit.held_bytes > LARGEST_AT_ONCE * most_bytes:
+        if not size_bytes or self.size_bytes <= min(SMALL_BYTES, most_bytes // LARGEST_AT_ONCE):
+            return
+        if self.owner and self._limit.held_by[self.owner] > LARGEST_PER_KEY * most_bytes:
+            told = "too much is being uploaded with this key at once; try again soon"
+            self._refuse(ApiError(429, "quota_exceeded", told, retry_after_s=2))
+        if self._limit.held_bytes > LARGEST_AT_ONCE * most_bytes:
             self._refuse(ApiError(503, "busy", "too much is being uploaded at once; try again soon", retry_after_s=2))
 
     def _refuse(self, refusal: ApiError) -> NoReturn:

@@ -29,8 +29,8 @@ EXAMPLES = """
 
 Every option is also an environment variable, as HIPER_PORT, and a line in the file of --config, as port = 8911. These
 set more than the options here: allowed_hosts, buckets, checkpoint_every, device, disk_floor_bytes, edit_timeout_s,
-fit_device, fit_dtype, fit_nice, images_url, lease_s, max_body_bytes, max_connections, max_fits_per_owner, max_images_per_request,
-max_pixels, max_queued_fits, max_steps, max_tails, metrics_host, store_url.
+fit_device, fit_dtype, fit_nice, images_url, lease_s, max_body_bytes, max_connections, max_fits_per_owner,
+max_images_per_request, max_pixels, max_queued_fits, max_steps, max_tails, metrics_host, store_url.
 """
 
 _LIMITS = "Limits"

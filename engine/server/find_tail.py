@@ -55,7 +55,8 @@ async def _stored(services: Services, caller: Caller, id: str, param: str) -> by
 async def _fitted_to(services: Services, caller: Caller, image: bytes, edits: int, ready: EngineReady) -> TailRow:
     """Look at a picture for a caller who may have the edits; it takes their share if they come to nothing."""
     with admit_edits(services, caller, edits):
-        upload = await services.uploads.decode(image)
+        async with services.limits.turn(caller):
+            upload = await services.uploads.decode(image)
         row = await asyncio.to_thread(services.store.tail_of_image, caller.owner, upload.sha256, ready.model_digest)
     if row is None:
         raise ApiError(

@@ -48,6 +48,11 @@ class KeyTable(Tables):
         with self._database.reading() as connection:
             return [_key(row) for row in connection.execute("SELECT * FROM keys ORDER BY created_at, id")]
 
+    def has_keys(self) -> bool:
+        """Whether there is a key, or ever was."""
+        with self._database.reading() as connection:
+            return connection.execute("SELECT 1 FROM keys LIMIT 1").fetchone() is not None
+
     def revoke_key(self, id: str) -> bool:
         """Let a key work no more; False if there is no such key in use."""
         with self._database.writing() as connection:

@@ -1,10 +1,12 @@
 """What one key may have under way, so that nobody crowds out the others."""
 
+import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Final
+from weakref import WeakValueDictionary
 
 from engine.server.caller import Caller
 from engine.server.errors import ApiError
@@ -24,6 +26,7 @@ class Limits:
         self._clock = clock
         self._edits: defaultdict[str, int] = defaultdict(int)
         self._streams: defaultdict[str, int] = defaultdict(int)
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._budgets: dict[str, tuple[float, float]] = {}  # edits left, and when that was so
 
     @contextmanager
@@ -49,6 +52,12 @@ class Limits:
         if self._streams.get(caller.owner, 0) >= STREAMS:
             raise _quota(f"{STREAMS} streams of events are open, which is all that one caller may have; close some", 5)
         with _counted(self._streams, caller.owner, 1):
+            yield
+
+    @asynccontextmanager
+    async def turn(self, caller: Caller) -> AsyncIterator[None]:
+        """Wait until nothing else of the caller's has its turn: in a queue of all, everybody stands once."""
+        async with self._turns.setdefault(caller.owner, asyncio.Lock()):
             yield
 
     def give_back(self, caller: Caller, edits: int) -> None:

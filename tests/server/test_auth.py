@@ -51,6 +51,12 @@ def test_the_last_key_revoked_leaves_the_door_shut(client: TestClient, services:
     assert client.get("/v1/tails", headers=key).status_code == client.get("/v1/tails").status_code == 401
 
 
+def test_the_first_key_counts_even_if_it_is_revoked(services: Services) -> None:
+    assert not services.store.has_keys()
+    key, _ = services.store.add_key("alice")
+    assert services.store.revoke_key(key.id) and services.store.has_keys()
+
+
 def test_a_key_does_what_its_scopes_say(client: TestClient, services: Services) -> None:
     key = bearer(services, "tails")
     assert client.get("/v1/tails", headers=key).status_code == 200

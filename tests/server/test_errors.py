@@ -2,19 +2,22 @@
 
 import logging
 from collections.abc import Iterator
+from typing import Any
 
 import anyio
 import pytest
 from starlette.testclient import TestClient
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from engine.errors import PromptError, TailError
 from engine.server.access import Access
 from engine.server.body_limit import BodyLimit
+from engine.server.caller import Caller
 from engine.server.edit_client import EngineDown
 from engine.server.errors import ApiError, error_response
 from engine.server.metrics import Metrics
 from engine.server.problems import api_error
+from engine.server.records import Key
 from engine.server.services import Services
 from engine.server.store_errors import DiskFull, IdempotencyMismatch, QueueFull, QuotaReached, StoreError
 from engine.server.uploads import UploadError
@@ -222,6 +225,41 @@ def test_limit_of_all_bodies_spares_those_that_came_before(monkeypatch: pytest.M
     limit = BodyLimit(app, 10)
     anyio.run(limit, {"type": "http", "headers": []}, receive, send)
     assert len(answered) == 1
+
+
+def test_no_key_takes_all_the_room_and_what_is_small_always_has_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.server.body_limit.SMALL_BYTES", 10)
+    outcomes: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await ask([*wanted.pop(0)] if wanted else [])
+
+    async def ask(request: list[Any]) -> None:
+        if not request:
+            return
+        owner, size = request
+        key = Key(owner, owner, frozenset(), 8, 60, 2, 0.0)
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": b"x" * size}
+
+        try:
+            await limit({"type": "http", "headers": [], "state": {"caller": Caller(owner, key)}}, receive, send)
+            outcomes.append(f"{owner} {size}")
+        except ApiError as error:
+            outcomes.append(f"{owner} {error.code}")
+
+    async def send(message: Message) -> None: ...
+
+    limit = BodyLimit(app, 1600)
+    wanted = [("a", 1600)] * 4
+    anyio.run(ask, ["a", 1600])
+    assert outcomes == ["a quota_exceeded", *["a 1600"] * 4] and not limit.held_bytes and not limit.held_by
+    outcomes.clear()
+    wanted = [*[(owner, 1600) for owner in "bcda" for _ in range(4)][:-1], ("e", 10), ("e", 101)]
+    anyio.run(ask, ["a", 1600])
+    assert outcomes[:2] == ["e busy", "e 10"] and len(outcomes) == 18
 
 
 def test_body_that_takes_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

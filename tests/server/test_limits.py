@@ -1,5 +1,7 @@
 """What a key may have under way. Oracle: counting by hand, with a clock moved by hand."""
 
+import asyncio
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -100,6 +102,22 @@ def test_edits_that_were_given_back_can_be_had_again_and_no_more_than_a_minutes(
     limits.give_back(Caller("local"), 1)
     with limits.admit_edit(who, 6):
         refused(limits, who)
+
+
+def test_a_caller_stands_in_a_queue_once_and_nobody_waits_for_another() -> None:
+    async def test() -> list[str]:
+        limits, order, queue = Limits(), list[str](), asyncio.Lock()
+
+        async def look(id: str) -> None:
+            async with limits.turn(caller(id=id)), queue:
+                await asyncio.sleep(0)
+                order.append(id)
+
+        await asyncio.gather(*(look(id) for id in ("a", "a", "a", "b", "c")))
+        assert not limits._turns
+        return order
+
+    assert asyncio.run(test()) == ["a", "b", "c", "a", "a"]
 
 
 def test_streams_are_counted_while_they_are_open(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -137,7 +137,8 @@ async def submit_fit(
     # Decoding is dear: whoever has no room for a fit is told so before.
     row = await asyncio.to_thread(services.store.expect_fit, caller.owner, **terms)
     if row is None:
-        upload = await services.uploads.decode(data)
+        async with services.limits.turn(caller):
+            upload = await services.uploads.decode(data)
         await asyncio.to_thread(services.store.put_image, upload.png)
         submit = services.store.submit_fit
         row = (await asyncio.to_thread(submit, caller.owner, name, settings, upload.sha256, **terms))[0]

@@ -138,7 +138,7 @@ async def info(services: ServicesDep, request: Request) -> Info:
         precision=engine.precision if engine else None,
         fits=not no_fits,
         no_fits=no_fits or None,
-        keys=bool(await asyncio.to_thread(services.store.keys)),
+        keys=await asyncio.to_thread(services.store.has_keys),
         draining=services.draining,
     )
 
