@@ -17,11 +17,13 @@ from anyio.from_thread import BlockingPortal
 from pydantic import ByteSize
 
 from engine.server import decode_process, edit_requests
-from engine.server.body_limit import LARGEST_AT_ONCE
+from engine.server.body_limit import LARGEST_AT_ONCE, LARGEST_PER_KEY
 from engine.server.cli import app
 from engine.server.edit_client import EditClient
 from engine.server.folder_store import FolderStore
+from engine.server.http_protocol import LEAST_BYTES, SPARE, STALLED_S
 from engine.server.image_requests import ImageOptions
+from engine.server.limits import STREAMS
 from engine.server.settings import Settings
 from engine.server.uploads import UploadLimits
 from engine.tail_file import MAX_SIZE_BYTES
@@ -71,7 +73,9 @@ def test_what_is_fixed_is_told_as_it_is() -> None:
     assert f"Decoding an upload gets {uploads.timeout_s:g} s, {uploads.cpu_s} s of CPU and {memory}" in words
     assert f"Tail files end at {MAX_SIZE_BYTES // 2**20} MiB, prompts of edits at {prompt.max_length} char" in words
     assert f"remembered for {edit_requests.KEPT_S / 3600:g} h" in words
-    assert f"may have {LARGEST_AT_ONCE} times this" in words
+    assert f"may have {LARGEST_AT_ONCE} times this, those of one key {LARGEST_PER_KEY} times" in words
+    assert f"less than {LEAST_BYTES // 2**10} KiB is taken in {STALLED_S:g} s" in words
+    assert f"at most {STREAMS} streams" in words and f"over {SPARE} more" in words
     assert all(
         kind.replace("WEBP", "WebP") in section("Security: what is refused, and why") for kind in decode_process.FORMATS
     )
