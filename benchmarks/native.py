@@ -21,7 +21,15 @@ from rich.table import Table
 from torch import Tensor
 
 from benchmarks.record import RECORDS, ROOT, describe, fail_if, interleave, summary, write_record
-from engine.row_kernels import ROW_STEP, Floats, RowArrays, advance_numpy, native_status
+from engine.row_kernels import (
+    ROW_STEP,
+    Floats,
+    RowArrays,
+    advance,
+    advance_numpy,
+    advance_on_device,
+    native_status,
+)
 
 QUESTION = "Time of guidance, solver step and next rows: the native kernel, and PyTorch's sequence of operations"
 EDITS = (1, 4, 16)
@@ -79,26 +87,25 @@ class OnDevice:
 
     def __init__(self, edits: int, device: str) -> None:
         arrays, out_sample, steps = make_batch(edits)
-        self._host_steps = steps.view(np.uint8)
+        self._steps = steps
         fields = (arrays.sample, arrays.timestep, arrays.latents, arrays.x0)
         self.sample, self.timestep, self.latents, self.x0 = (torch.tensor(field, device=device) for field in fields)
         self._out_sample = torch.tensor(out_sample, device=device)
-        self._steps = torch.tensor(self._host_steps, device=device)
+        self._device_steps = torch.tensor(steps.view(np.uint8), device=device)
         names = ("guidance_scale", "p_x", "p_m", "k_x", "k_0", "k_1")
         self._coefficients = [torch.tensor(steps[name][:, None], device=device) for name in names]
         self._next_timestep = torch.tensor(steps["next_timestep"], device=device)
 
     def native(self) -> None:
         """One launch."""
-        from engine import _native
-
         arrays = (self._out_sample, self.sample, self.timestep, self.latents, self.x0)
         if not self.sample.is_cuda:
-            _native.advance(*(array.numpy() for array in arrays), self._host_steps)
+            out_sample, *others = (array.numpy() for array in arrays)
+            advance(RowArrays(*others), out_sample, self._steps)
             return
-        addresses = (*(array.data_ptr() for array in arrays), self._steps.data_ptr())
+        addresses = (*(array.data_ptr() for array in arrays), self._device_steps.data_ptr())
         stream = torch.cuda.current_stream().cuda_stream
-        _native.cuda_advance(*addresses, SIZE, len(self.latents), stream)
+        advance_on_device(stream, *addresses, size=SIZE, count=len(self._steps))
 
     def in_torch(self) -> None:
         """The same for edits that are all guided, as a pipeline in PyTorch would do it."""

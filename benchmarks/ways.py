@@ -131,4 +131,5 @@ def _open_engine(way: str, job: Job) -> Opened:
         result = editor.edit([request])[0]
         return Made(result.image, result.timings)
 
-    return Opened(make, {"runtime": bundle.runtime, "precision": options.precision})
+    path = {"runtime": bundle.runtime, "precision": options.precision, "cuda_graph": options.cuda_graph}
+    return Opened(make, path | {"rows_on_gpu": editor.rows_on_gpu})

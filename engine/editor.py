@@ -1,9 +1,10 @@
 """Prompt and tail to picture: the networks of a bundle around a batch of rows; knows no HTTP."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from engine.preview import fit_colors, preview
 from engine.prompt_encoder import PromptEncoder, splice
 from engine.request_check import check_request
 from engine.row_kernels import Floats, Pixels
+from engine.row_memory import HostRows, place_beside, run
 from engine.rows import RowBatch, RowEdit
 from engine.runtimes.buckets import BUCKETS
 from engine.urgency import fit
@@ -75,6 +77,9 @@ class Editor:
     `edit` does everything. Whoever lets edits come and go, as `Batcher` does, calls `begin` for each, then `turn` and
     `call` in turns, and `finish` or `drop`.
 
+    Attributes:
+        rows_on_gpu: whether rows lie beside the UNet, and CUDA's kernels change them there.
+
     Args:
         bundle: the networks.
         height: of the pictures in pixels; the model's own size if None.
@@ -101,12 +106,13 @@ class Editor:
         self._latent_shape = _latent_shape(bundle, height or manifest.image_size, width or manifest.image_size)
         self._prompts = PromptEncoder(bundle)
         self._schedule = manifest.schedule.load()
-        self._prompt_shape = (manifest.max_tokens, manifest.dim)
         self._buckets = buckets
-        self._rows = RowBatch(self._latent_shape, self._prompt_shape, buckets, max_edits)
+        place = place_beside(bundle.unet)
+        self.rows_on_gpu = place is not HostRows
+        self._rows = RowBatch(self._latent_shape, (manifest.max_tokens, manifest.dim), buckets, max_edits, place)
         self._stepping: list[Edit] = []
-        self._inputs: dict[str, Floats] = {}
-        self._answer: Floats | None = None
+        self._inputs: Mapping[str, Any] = {}
+        self._answer: Any = None
 
     def edit(
         self, requests: Sequence[EditRequest], on_step: Callable[[Progress], object] | None = None
@@ -185,7 +191,7 @@ class Editor:
         if not self._stepping:
             return 0.0
         start = perf_counter()
-        self._answer = self._bundle.unet(self._inputs)["out_sample"]
+        self._answer = run(self._bundle.unet, self._inputs)
         latency_ms = 1e3 * (perf_counter() - start)
         for edit in self._stepping:
             edit.unet_ms.append(latency_ms)
@@ -231,8 +237,7 @@ class Editor:
     def warm_up(self) -> None:
         """Run every network in every shape it will be asked for: runtimes compile at the first call of each."""
         for bucket in self._buckets:
-            shapes = {"sample": self._latent_shape, "timestep": (), "encoder_hidden_states": self._prompt_shape}
-            self._bundle.unet({name: np.zeros((bucket, *shape), np.float32) for name, shape in shapes.items()})
+            run(self._bundle.unet, self._rows.inputs(bucket))
         self.edit([EditRequest("warm-up", num_inference_steps=1)])
 
 

@@ -4,7 +4,7 @@
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, SupportsInt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +67,42 @@ def advance(arrays: RowArrays, out_sample: Floats, steps: NDArray[np.void]) -> N
         _native.advance(out_sample, arrays.sample, arrays.timestep, arrays.latents, arrays.x0, steps.view(np.uint8))
     else:
         advance_numpy(arrays, out_sample, steps)
+
+
+def has_cuda_kernels() -> bool:
+    """Whether the kernels were built for a GPU, and there is one."""
+    return _MISSING is None and _native.cuda_available()
+
+
+def advance_on_device(
+    stream: SupportsInt,
+    out_sample: int,
+    sample: int,
+    timestep: int,
+    latents: int,
+    x0: int,
+    steps: int,
+    *,
+    size: int,
+    count: int,
+) -> None:
+    """Do the work of `advance` on a GPU, on addresses of its memory; returns before it is done.
+
+    Args:
+        stream: of CUDA; its GPU is this thread's.
+        out_sample: likewise all that follow, see `advance` and `RowArrays`.
+        sample: written.
+        timestep: written.
+        latents: changed.
+        x0: changed.
+        steps: entries of ROW_STEP.
+        size: numbers of a row.
+        count: of steps.
+
+    Raises:
+        RuntimeError: CUDA refused the launch.
+    """
+    _native.cuda_advance(out_sample, sample, timestep, latents, x0, steps, size, count, int(stream))
 
 
 def to_pixels(image: Floats) -> Pixels:

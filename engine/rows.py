@@ -3,14 +3,14 @@
 A row is one evaluation of the UNet. A guided step of an edit takes two rows, an unguided one takes one.
 """
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from engine.row_kernels import NONE, ROW_STEP, Floats, RowArrays, advance, native_status
+from engine.row_kernels import NONE, ROW_STEP, Floats, native_status
+from engine.row_memory import HostRows, RowMemory, RowShapes
 from engine.runtimes.buckets import BUCKETS
 from engine.schedule import StepTable
 
@@ -78,6 +78,7 @@ class RowBatch:
         buckets: the UNet is called with one of these numbers of rows, the least that holds them. Numbers that runtimes
             round differently for different shapes become the same in any company if there is but one.
         max_edits: how many can be under way.
+        place: makes the memory of the shapes that it is given; on the host, if not given.
     """
 
     def __init__(
@@ -86,20 +87,13 @@ class RowBatch:
         prompt_shape: tuple[int, int],
         buckets: Sequence[int] = BUCKETS,
         max_edits: int = 64,
+        place: Callable[[RowShapes], RowMemory] = HostRows,
     ) -> None:
         if list(buckets) != sorted(set(buckets)) or min(buckets, default=0) < 1 or buckets[-1] < 2:
             raise ValueError(f"buckets are {[*buckets]}; use growing numbers, and room for the 2 rows of a guided edit")
-        size = math.prod(latent_shape)
         self.max_rows = max_rows = buckets[-1]
         self._buckets = (0, *buckets)
-        self._latent_shape = latent_shape
-        self._arrays = RowArrays(
-            sample=np.zeros((max_rows, size), np.float32),
-            timestep=np.zeros(max_rows, np.float32),
-            latents=np.zeros((max_edits, size), np.float32),
-            x0=np.zeros((max_edits, size), np.float32),
-        )
-        self._encoder_hidden_states = np.zeros((max_rows, *prompt_shape), np.float32)
+        self._memory = place(RowShapes(latent_shape, prompt_shape, max_rows, max_edits))
         self._embeddings: list[Floats | None] = [None] * max_rows
         self._free_slots = list(reversed(range(max_edits)))
         self._slots: dict[RowEdit, int] = {}
@@ -114,8 +108,7 @@ class RowBatch:
         if not self._free_slots:
             raise ValueError(f"{len(self._slots)} edits are under way, as many as there may be; let one leave first")
         slot = self._slots[edit] = self._free_slots.pop()
-        self._arrays.latents[slot] = edit.noise.reshape(-1) * np.float32(edit.table.noise_scale)
-        self._arrays.x0[slot] = 0
+        self._memory.start(slot, edit.noise * np.float32(edit.table.noise_scale))
 
     def leave(self, edit: RowEdit) -> None:
         """Give an edit up, finished or not; what a call under way answers it is ignored."""
@@ -123,7 +116,7 @@ class RowBatch:
             self._free_slots.append(self._slots.pop(edit))
             self._places.pop(edit, None)
 
-    def turn(self, out_sample: Floats | None, edits: Iterable[RowEdit]) -> dict[str, Floats]:
+    def turn(self, out_sample: Any, edits: Iterable[RowEdit]) -> dict[str, Any]:
         """Let the last call's edits take their step, and give rows to those of the next call.
 
         Args:
@@ -132,26 +125,27 @@ class RowBatch:
 
         Returns:
             The inputs of the UNet, valid until the next turn: as many rows as a bucket has, those that no edit takes
-            being zeros; no rows if there are no edits.
+            being zeros; no rows if there are no edits. Arrays are of the memory's kind.
 
         Raises:
             ValueError: the edits take more rows than there are.
         """
         last, self._places = self._places, self._place(edits)
         steps = np.array([self._row_step(edit, last) for edit in {**last, **self._places}], ROW_STEP)
-        size = self._arrays.sample.shape[1]
-        advance(
-            self._arrays, np.empty((0, size), np.float32) if out_sample is None else out_sample.reshape(-1, size), steps
-        )
+        self._memory.advance(out_sample, steps)
         return self._inputs()
+
+    def inputs(self, rows: int) -> dict[str, Any]:
+        """What a call of so many rows would take now, whoever they belong to; to try the UNet with."""
+        return self._memory.inputs(rows)
 
     def latents(self, edit: RowEdit) -> Floats:
         """A copy of an edit's latents, (4, h, w)."""
-        return np.array(self._arrays.latents[self._slots[edit]].reshape(self._latent_shape))
+        return self._memory.latents(self._slots[edit])
 
     def x0(self, edit: RowEdit) -> Floats:
         """A copy of the clean latents as an edit's last step estimated them, (4, h, w)."""
-        return np.array(self._arrays.x0[self._slots[edit]].reshape(self._latent_shape))
+        return self._memory.x0(self._slots[edit])
 
     def _place(self, edits: Iterable[RowEdit]) -> dict[RowEdit, _Place]:
         """Hand out rows in the order of the slots, so that few rows change hands."""
@@ -180,7 +174,7 @@ class RowBatch:
             table.timesteps[next_step],
         )
 
-    def _inputs(self) -> dict[str, Floats]:
+    def _inputs(self) -> dict[str, Any]:
         wanted: list[Floats | None] = [None] * self.max_rows
         for edit, place in self._places.items():
             wanted[place.cond_row] = edit.cond
@@ -188,19 +182,7 @@ class RowBatch:
                 wanted[place.uncond_row] = edit.uncond
         for row, embedding in enumerate(wanted):
             if embedding is not self._embeddings[row]:
-                self._fill(row, embedding)
+                self._embeddings[row] = embedding
+                self._memory.fill(row, embedding)
         taken = sum(embedding is not None for embedding in wanted)
-        bucket = next(size for size in self._buckets if size >= taken)
-        return {
-            "sample": self._arrays.sample[:bucket].reshape(bucket, *self._latent_shape),
-            "timestep": self._arrays.timestep[:bucket],
-            "encoder_hidden_states": self._encoder_hidden_states[:bucket],
-        }
-
-    def _fill(self, row: int, embedding: Floats | None) -> None:
-        self._embeddings[row] = embedding
-        if embedding is not None:
-            self._encoder_hidden_states[row] = embedding
-        else:
-            for array in (self._encoder_hidden_states, self._arrays.sample, self._arrays.timestep):
-                array[row] = 0
+        return self._memory.inputs(next(size for size in self._buckets if size >= taken))

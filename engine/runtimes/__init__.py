@@ -73,7 +73,7 @@ class Runtime(Protocol):
 RUNTIMES: Final = MappingProxyType(
     {
         "onnxruntime": ("onnxruntime_cpu", "onnxruntime"),
-        "onnxruntime-cuda": ("onnxruntime_cuda", "onnxruntime-gpu"),
+        "onnxruntime-cuda": ("onnxruntime_cuda", "onnxruntime-gpu cuda-bindings"),
         "onnxruntime-tensorrt": ("onnxruntime_tensorrt", "onnxruntime-gpu tensorrt"),
         "openvino": ("openvino_cpu", "openvino"),
         "tensorrt": ("tensorrt_gpu", "tensorrt cuda-bindings"),

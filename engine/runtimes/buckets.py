@@ -1,8 +1,8 @@
 """Static shapes for any number of rows: pads to the next bucket and keeps what was compiled for it."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, Final, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from engine.runtimes import Network, TensorInfo, check_inputs
 BUCKETS: Final = (1, 2, 4, 8, 16, 32)
 
 Shapes = dict[str, tuple[int, ...]]
+Value = TypeVar("Value")
 
 
 class BucketedNetwork:
@@ -28,25 +29,37 @@ class BucketedNetwork:
         self.inputs = inputs
         self.outputs = outputs
         self._compile_for = compile_for
-        self._max_compiled = max_compiled
-        self._compiled: OrderedDict[tuple[tuple[int, ...], ...], Network] = OrderedDict()
+        self._compiled: Recent[Network] = Recent(max_compiled)
 
     def __call__(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Run once; see `Network`. At most as many rows as the largest bucket."""
         check_inputs(self, inputs)
         rows = len(next(iter(inputs.values())))
-        padded = {name: _pad(array, bucket_of(rows)) for name, array in inputs.items()}
-        outputs = self._network({name: array.shape for name, array in padded.items()})(padded)
-        return {name: array[:rows] for name, array in outputs.items()}
+        padded = {name: pad(array, bucket_of(rows)) for name, array in inputs.items()}
+        shapes = {name: array.shape for name, array in padded.items()}
+        network = self._compiled.get(tuple(shapes.values()), lambda: self._compile_for(shapes))
+        return {name: array[:rows] for name, array in network(padded).items()}
 
-    def _network(self, shapes: Shapes) -> Network:
-        key = tuple(shapes.values())
-        if key not in self._compiled:
-            if len(self._compiled) == self._max_compiled:
-                self._compiled.popitem(last=False)
-            self._compiled[key] = self._compile_for(shapes)
-        self._compiled.move_to_end(key)
-        return self._compiled[key]
+
+class Recent(Generic[Value]):
+    """The values that were asked for last.
+
+    Args:
+        most: that are kept.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._values: OrderedDict[Hashable, Value] = OrderedDict()
+
+    def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
+        """The value of a key; made if it is not there, in place of the one that was not asked for the longest."""
+        if key not in self._values:
+            if len(self._values) == self._most:
+                self._values.popitem(last=False)
+            self._values[key] = make()
+        self._values.move_to_end(key)
+        return self._values[key]
 
 
 def bucket_of(rows: int) -> int:
@@ -61,7 +74,7 @@ def bucket_of(rows: int) -> int:
     raise ValueError(f"a call has {rows} rows; use 1 to {BUCKETS[-1]}")
 
 
-def _pad(array: NDArray[Any], rows: int) -> NDArray[Any]:
-    """Repeat the last row: it is as harmless as the rows that are wanted."""
+def pad(array: NDArray[Any], rows: int) -> NDArray[Any]:
+    """Repeat the last row up to so many: it is as harmless as the rows that are wanted."""
     missing = rows - len(array)
     return np.concatenate([array, np.repeat(array[-1:], missing, axis=0)]) if missing else array

@@ -5,7 +5,7 @@ from pathlib import Path
 import onnxruntime
 
 from engine.runtimes import Network, RuntimeOptions
-from engine.runtimes.onnxruntime_session import open_session
+from engine.runtimes.onnxruntime_session import SessionNetwork, open_session
 
 
 def load(artifact: Path, options: RuntimeOptions) -> Network:
@@ -14,4 +14,4 @@ def load(artifact: Path, options: RuntimeOptions) -> Network:
     settings.intra_op_num_threads = options.threads or 0
     # Waiting threads that spin: 65 instead of 76 ms on a quiet machine, but 224 instead of 132 on a busy one.
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return open_session(artifact, settings, ["CPUExecutionProvider"])
+    return SessionNetwork(open_session(artifact, settings, ["CPUExecutionProvider"]))

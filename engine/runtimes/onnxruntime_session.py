@@ -25,8 +25,8 @@ class SessionNetwork:
 
     def __init__(self, session: onnxruntime.InferenceSession) -> None:
         self._session = session
-        self.inputs = tuple(_info(node) for node in session.get_inputs())
-        self.outputs = tuple(_info(node) for node in session.get_outputs())
+        self.inputs = infos(session.get_inputs())
+        self.outputs = infos(session.get_outputs())
 
     def __call__(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Run once; see `Network`."""
@@ -35,7 +35,9 @@ class SessionNetwork:
         return dict(zip(names, self._session.run(names, dict(inputs)), strict=True))
 
 
-def open_session(artifact: Path, settings: onnxruntime.SessionOptions, providers: Sequence[Provider]) -> SessionNetwork:
+def open_session(
+    artifact: Path, settings: onnxruntime.SessionOptions, providers: Sequence[Provider]
+) -> onnxruntime.InferenceSession:
     """Open a file with exactly the providers named; the session may not drop the first of them.
 
     Raises:
@@ -43,9 +45,7 @@ def open_session(artifact: Path, settings: onnxruntime.SessionOptions, providers
         BundleError: the file is not an ONNX model that ONNX Runtime can run.
     """
     wanted = providers[0] if isinstance(providers[0], str) else providers[0][0]
-    if wanted not in onnxruntime.get_available_providers():
-        found = ", ".join(onnxruntime.get_available_providers())
-        raise RuntimeMissingError(f"this ONNX Runtime has {found}, not {wanted}; pip install onnxruntime-gpu")
+    check_provider(wanted)
     try:
         session = onnxruntime.InferenceSession(artifact, settings, providers=providers)
     except Exception as error:
@@ -53,7 +53,23 @@ def open_session(artifact: Path, settings: onnxruntime.SessionOptions, providers
         raise BundleError(f"{artifact} cannot be run by ONNX Runtime: {error}; {remedy}") from error
     if wanted not in session.get_providers():
         raise RuntimeMissingError(f"{wanted} did not start on this machine; check its driver, or name another runtime")
-    return SessionNetwork(session)
+    return session
+
+
+def check_provider(wanted: str) -> None:
+    """Refuse a build of ONNX Runtime without this provider.
+
+    Raises:
+        RuntimeMissingError: it is not in it.
+    """
+    if wanted not in onnxruntime.get_available_providers():
+        found = ", ".join(onnxruntime.get_available_providers())
+        raise RuntimeMissingError(f"this ONNX Runtime has {found}, not {wanted}; pip install onnxruntime-gpu")
+
+
+def infos(nodes: Sequence[onnxruntime.NodeArg]) -> tuple[TensorInfo, ...]:
+    """Describe inputs or outputs."""
+    return tuple(_info(node) for node in nodes)
 
 
 def _info(node: onnxruntime.NodeArg) -> TensorInfo:

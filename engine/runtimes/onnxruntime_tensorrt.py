@@ -5,7 +5,7 @@ from pathlib import Path
 import onnxruntime
 
 from engine.runtimes import Network, RuntimeOptions
-from engine.runtimes.onnxruntime_session import Provider, open_session
+from engine.runtimes.onnxruntime_session import Provider, SessionNetwork, open_session
 
 
 def load(artifact: Path, options: RuntimeOptions) -> Network:
@@ -21,4 +21,4 @@ def load(artifact: Path, options: RuntimeOptions) -> Network:
         ("CUDAExecutionProvider", {"device_id": device}),
         "CPUExecutionProvider",
     ]
-    return open_session(artifact, onnxruntime.SessionOptions(), providers)
+    return SessionNetwork(open_session(artifact, onnxruntime.SessionOptions(), providers))

@@ -1,4 +1,7 @@
-"""CUDA's runtime on the host: device memory is host memory, streams run at once, a graph is a list of calls."""
+"""CUDA's runtime on the host: device memory is host memory, a graph a list of calls, a stream starts when waited for.
+
+Streams are as late as they may be, so that a missing wait, or a host array rewritten too early, gives wrong numbers.
+"""
 
 import ctypes
 import enum
@@ -10,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.row_kernels import ROW_STEP, RowArrays, advance_numpy
 from tests.tensorrt_double.strict import HERE
 
 ALIGNMENT = 256
@@ -20,16 +24,19 @@ class Stream:
 
     def __init__(self, number: int) -> None:
         self._number = number
+        self._pending: list[Callable[[], None]] = []
         self.recording: list[Callable[[], None]] | None = None
 
     def __int__(self) -> int:
         return self._number
 
     def run(self, work: Callable[[], None]) -> None:
-        if self.recording is None:
+        (self._pending if self.recording is None else self.recording).append(work)
+
+    def finish(self) -> None:
+        pending, self._pending = self._pending, []
+        for work in pending:
             work()
-        else:
-            self.recording.append(work)
 
 
 class CudaDouble:
@@ -39,6 +46,7 @@ class CudaDouble:
         live: addresses that were given and not taken back, with their sizes.
         streams: by number.
         launches: graphs launched so far.
+        copied_bytes: between host and device so far.
         gpus: how many there are.
         compute_capability: of all of them.
     """
@@ -47,6 +55,7 @@ class CudaDouble:
         self.live: dict[int, np.ndarray] = {}
         self.streams: dict[int, Stream] = {}
         self.launches = 0
+        self.copied_bytes = 0
         self.gpus = 1
         self.compute_capability = (9, 0)
         self._interface = json.loads((HERE / "cuda-13.5.json").read_text())
@@ -80,6 +89,32 @@ class CudaDouble:
         self.live[address] = memory
         return address
 
+    def holds(self, address: int, size: int) -> bool:
+        """Whether all of this memory was given, in one piece."""
+        ends = ((start, start + len(memory) - ALIGNMENT) for start, memory in self.live.items())
+        return any(start <= address and address + size <= end for start, end in ends)
+
+    def advance_rows(self, stream: Any, *addresses: int, size: int, count: int) -> None:
+        """Stand in for the row kernel: NumPy on this memory, in the order of the stream."""
+        out_sample, sample, timestep, latents, x0, steps = addresses
+
+        def work() -> None:
+            found = self._view(steps, ROW_STEP)[:count]
+            arrays = RowArrays(
+                *(
+                    self._view(address, np.dtype(np.float32)).reshape(-1, columns)
+                    for address, columns in ((sample, size), (timestep, 1), (latents, size), (x0, size))
+                )
+            )
+            answer = self._view(out_sample, np.dtype(np.float32)) if out_sample else np.empty(0, np.float32)
+            advance_numpy(arrays, answer.reshape(-1, size), found)
+
+        self.streams[int(stream)].run(work)
+
+    def _view(self, address: int, dtype: np.dtype[Any]) -> Any:
+        size = (len(self.live[address]) - ALIGNMENT) // dtype.itemsize * dtype.itemsize
+        return np.ctypeslib.as_array((ctypes.c_byte * size).from_address(address)).view(dtype)
+
     def _cudaGetDeviceCount(self) -> int:
         if not self.gpus:
             raise CudaError("cudaErrorNoDevice")
@@ -109,7 +144,8 @@ class CudaDouble:
         del self.live[ptr]
 
     def _cudaMemcpyAsync(self, dst: int, src: int, count: int, kind: enum.Enum, stream: Stream) -> None:
-        assert dst in self.live and src in self.live
+        assert self.holds(dst, count) and self.holds(src, count)
+        self.copied_bytes += count
         stream.run(lambda: ctypes.memmove(dst, src, count) and None)
 
     def _cudaStreamCreateWithFlags(self, flags: int) -> Stream:
@@ -120,6 +156,7 @@ class CudaDouble:
     def _cudaStreamSynchronize(self, stream: Stream) -> None:
         if stream.recording is not None:
             raise CudaError("cudaErrorStreamCaptureUnsupported")
+        stream.finish()
 
     def _cudaStreamBeginCapture(self, stream: Stream, mode: enum.Enum) -> None:
         stream.recording = []
