@@ -145,6 +145,7 @@ def main(
     device: Annotated[str, typer.Option(help="of PyTorch")] = "cpu",
     peers: Annotated[Path, typer.Option(help="folder for what peers need of the model")] = ROOT / "build" / "peers",
     records: Annotated[Path, typer.Option(help="folder of the record")] = RECORDS,
+    label: Annotated[str, typer.Option(help="at the end of the record's name")] = "",
 ) -> None:
     """Measure edits one at a time and write a record; exits with 1 if a way failed."""
     ways, manifest = way or list(WAYS), read_manifest(bundle)
@@ -164,7 +165,7 @@ def main(
         "device": device,
         "rounds": rounds,
     }
-    name = f"edit-{Path(manifest.model_id).name}"
+    name = f"edit-{Path(manifest.model_id).name}" + (f"-{label}" if label else "")
     path = write_record(name, QUESTION, settings, results, records, model_digest=manifest.model_digest, errors=errors)
     Console().print(table(results), f"record: {path}")
     fail_if(errors)

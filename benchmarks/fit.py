@@ -151,6 +151,7 @@ def main(
     rows: Annotated[int, typer.Option(help="UNet rows per step", min=1)] = 1,
     device: str = "auto",
     records: Annotated[Path, typer.Option(help="folder of the record")] = RECORDS,
+    label: Annotated[str, typer.Option(help="at the end of the record's name")] = "",
     peak_of: Annotated[str, typer.Option(hidden=True)] = "",
 ) -> None:
     """Measure a fit step and write a record to benchmarks/records; exits with 1 if a case failed."""
@@ -165,7 +166,7 @@ def main(
     for name in results:
         results[name]["memory"] = measure_memory(name, model, device, rows)
     settings = {"model": model, "device": device, "rounds": rounds, "rows": rows, "left_out": left_out}
-    name = f"fit-{Path(model).name}" + (f"-rows{rows}" if rows > 1 else "")
+    name = f"fit-{Path(model).name}" + (f"-rows{rows}" if rows > 1 else "") + (f"-{label}" if label else "")
     path = write_record(name, QUESTION, settings, results, records, model_digest=model_digest(model), errors=errors)
     Console().print(table(results, cases[0]), f"record: {path}")
     for case_name, reason in left_out.items():

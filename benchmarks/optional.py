@@ -19,3 +19,13 @@ def optional(package: str, extra: str) -> Any:
     except ModuleNotFoundError as error:
         remedy = f"run: pip install 'hiper[{extra}]'"
         raise RuntimeMissingError(f"{error.name} is not installed but this benchmark needs it; {remedy}") from error
+
+
+def lacks_onnxruntime_cuda() -> str:
+    """Why ONNX Runtime cannot use an NVIDIA GPU here; empty if it can."""
+    import onnxruntime
+
+    found = onnxruntime.get_available_providers()
+    if "CUDAExecutionProvider" in found:
+        return ""
+    return f"this ONNX Runtime has {' and '.join(found)} but not CUDAExecutionProvider; pip install onnxruntime-gpu"

@@ -27,18 +27,20 @@ class Step:
         command: what Python is called with.
         minutes: that it takes at most on the machine that the suite is for.
         needs: modules without which it is left out.
+        missing: why it is left out, where that is known already.
     """
 
     name: str
     command: tuple[str, ...]
     minutes: float = 2.0
     needs: tuple[str, ...] = ()
+    missing: str = ""
 
     @property
     def lacking(self) -> str:
         """Why it must be left out; empty if it need not."""
-        missing = [module for module in self.needs if not _is_here(module)]
-        return f"{' and '.join(missing)} is not here" if missing else ""
+        absent = [module for module in self.needs if not _is_here(module)]
+        return self.missing or (f"{' and '.join(absent)} is not here" if absent else "")
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks import suites
+from benchmarks import gpu as gpu_suite
+from benchmarks import ladder, suites
 from benchmarks.cli import app
 from benchmarks.gpu import gpu
 from benchmarks.random_model import write_random_model
@@ -88,6 +89,27 @@ def test_gpu_steps_fit_into_a_call():
     assert all(step.minutes <= 8 for step in gpu())
     assert {f"fit-{model}-{rows}" for model in ("sd1", "sd2") for rows in (1, 2, 4, 8)} <= {s.name for s in gpu()}
     assert next(step for step in gpu() if step.name == "plans-sd1").needs == ("tensorrt", "cuda.bindings")
+    assert [step.name for step in gpu()][:4] == ["native", "model-sd1", "fit-sd1-1", "fit-sd1-compiled"]
+
+
+def test_the_gpu_suite_measures_every_rung_of_the_ladder(monkeypatch):
+    monkeypatch.setattr(gpu_suite, "lacks_onnxruntime_cuda", lambda: "")
+    monkeypatch.setattr(Step, "lacking", "")
+    measured = {(word, step.name) for step in gpu() for word in step.command if "-sd1" in step.name}
+    for rung in ladder.FIT:
+        step = (
+            f"fit-sd1-{rung.rows}" if rung.rows > 1 else "fit-sd1-compiled" if "compiled" in rung.case else "fit-sd1-1"
+        )
+        assert (rung.case, step) in measured
+    for rung in ladder.EDIT:
+        assert any((rung.case, step) in measured for step in ("edit-sd1", "edit-sd1-engine", "rows-sd1")), rung
+
+
+def test_a_gpu_suite_without_onnxruntime_gpu_says_so_and_goes_on(monkeypatch):
+    monkeypatch.setattr(gpu_suite, "lacks_onnxruntime_cuda", lambda: "no CUDA here")
+    steps = {step.name: step for step in gpu()}
+    assert steps["onnxruntime-cuda-sd1"].lacking == "no CUDA here" and steps["rows-sd1"].lacking == ""
+    assert "onnxruntime-cuda" not in steps["rows-sd1"].command
 
 
 def test_the_command_lists_runs_and_refuses(tmp_path, monkeypatch):
