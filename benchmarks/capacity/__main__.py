@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.capacity.costs import Measured, choose
-from benchmarks.capacity.planning import Crowd, devices_needed, load_curve, most_per_s
+from benchmarks.capacity.planning import Crowd, devices_needed, load_curve, most_per_s, within
 from benchmarks.capacity.replay import COMPARED, replay
 from benchmarks.capacity.simulation import Costs
 from benchmarks.record import RECORDS, write_record
@@ -31,6 +31,7 @@ _COLUMNS = ("busy", "rows a call", "p50 ms", "p95 ms", "p99 ms", "refused")
 def plan(measured: Measured, costs: Costs, crowd: Crowd, edits: int, seed: int) -> dict[str, Any]:
     """All figures of a record; `edits` is how many each device gets in a simulation."""
     return {
+        "costs": costs.means(),
         "most_edits_per_s": most_per_s(costs, crowd.steps),
         "one device": load_curve(costs, crowd, edits, seed),
         "devices": devices_needed(costs, crowd, edits, seed),
@@ -118,7 +119,8 @@ def _share(value: float | None) -> str:
 
 
 def _answer(results: Mapping[str, Any], crowd: Crowd) -> str:
-    needed, most = results["devices"][-1]["devices"], results["most_edits_per_s"]
+    needed = next(one["devices"] for one in results["devices"] if within(one, crowd.p99_ms))
+    most = results["most_edits_per_s"]
     return (
         f"{crowd.users} users, {crowd.edits_per_s:.2f} edits/s of {crowd.steps} steps: {needed} device"
         f"{'s keep' if needed > 1 else ' keeps'} p99 within {crowd.p99_ms:g} ms; one does at most {most:.2f} edits/s"

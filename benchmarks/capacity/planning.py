@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,8 @@ LOADS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 # Edits that come before the queues are as long as they will be.
 WARM_UP = 0.1
 MOST_DEVICES = 1000
+# Tried beyond the answer, to show what more devices would give.
+SPARE = 2
 ROWS = 2
 
 
@@ -84,7 +86,7 @@ def load_curve(costs: Costs, crowd: Crowd, edits: int, seed: int = 0) -> list[di
 
 
 def devices_needed(costs: Costs, crowd: Crowd, edits: int, seed: int = 0) -> list[dict[str, Any]]:
-    """Try numbers of devices from the least that could do until the bound is kept; the last one tried is the answer.
+    """Try numbers of devices, from the least that could do until the bound is kept, and two more.
 
     Raises:
         ValueError: one edit by itself takes longer than the bound, or more than 1000 devices are needed.
@@ -97,9 +99,14 @@ def devices_needed(costs: Costs, crowd: Crowd, edits: int, seed: int = 0) -> lis
     tried: list[dict[str, Any]] = []
     for devices in range(_fewest(costs, crowd), MOST_DEVICES + 1):
         tried.append(at_rate(costs, crowd, crowd.edits_per_s, devices, edits, seed))
-        if tried[-1]["p99_ms"] is not None and tried[-1]["p99_ms"] <= crowd.p99_ms:
+        if len(tried) > SPARE and within(tried[-1 - SPARE], crowd.p99_ms):
             return tried
     raise ValueError(f"{MOST_DEVICES} devices do not keep the bound; allow more, or plan for fewer users")
+
+
+def within(found: Mapping[str, Any], p99_ms: float) -> bool:
+    """Whether 99 of 100 pictures came within a bound."""
+    return found["p99_ms"] is not None and found["p99_ms"] <= p99_ms
 
 
 def _fewest(costs: Costs, crowd: Crowd) -> int:

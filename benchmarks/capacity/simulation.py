@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -34,6 +35,14 @@ class Costs:
     def max_rows(self) -> int:
         """Of a call."""
         return max(self.step_ms)
+
+    def means(self) -> dict[str, Any]:
+        """The means of all samples, for a record."""
+        return {
+            "step_ms": {str(rows): float(np.mean(samples)) for rows, samples in self.step_ms.items()},
+            "text_ms": float(np.mean(self.text_ms)),
+            "decode_ms": float(np.mean(self.decode_ms)),
+        }
 
 
 @dataclass(eq=False)
