@@ -9,6 +9,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from engine import cluster as cluster_module
 from engine.server.settings import Settings, load_settings
 from tests.deploy.dockerfile import ROOT, read_stages
 
@@ -112,6 +113,14 @@ def test_ray_would_deploy_the_application() -> None:
     known = {option for parameter in start.params for option in parameter.opts}
     for group in (cluster()["headGroupSpec"], *cluster()["workerGroupSpecs"]):
         assert {f"--{name}" for name in group["rayStartParams"]} <= known
+
+
+def test_rays_own_variables_are_those_of_a_cluster_that_hiper_serve_starts() -> None:
+    wanted = dict(cluster_module._REQUIRED | cluster_module._WISHED)
+    # Which KubeRay sets, as authOptions says.
+    assert wanted.pop("RAY_AUTH_MODE") == cluster()["authOptions"]["mode"]
+    for pod in pods()[:2]:
+        assert {entry["name"]: entry["value"] for entry in pod["containers"][0]["env"]} == wanted
 
 
 def test_there_is_a_machine_for_every_engine() -> None:
