@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
@@ -19,7 +20,8 @@ OURS = "hiper-serve"
 SERVERS = (*PIPELINES, BATCHER, OURS)
 
 _START_S = 600.0
-_STOP_S = 20.0
+# A cluster of Ray ends its processes one by one.
+_STOP_S = 60.0
 _MAX_EDITS = 512
 
 
@@ -47,6 +49,7 @@ class Served:
         name: one of SERVERS.
         setup: what it paints with.
         folder: for its data and its log.
+        options: further ones of hiper-serve.
 
     Attributes:
         url: without a slash at the end.
@@ -57,13 +60,13 @@ class Served:
         RuntimeError: it ended before it was ready.
     """
 
-    def __init__(self, name: str, setup: Setup, folder: Path) -> None:
+    def __init__(self, name: str, setup: Setup, folder: Path, options: Sequence[str] = ()) -> None:
         self.name = name
         self.metrics_port = _free_port() if name == OURS else 0
         self._log, start = folder / f"{name}.log", time.perf_counter()
         with open(self._log, "w") as log:
             self._process = subprocess.Popen(
-                self._command(setup, folder),
+                [*self._command(setup, folder), *options],
                 cwd=ROOT,
                 env=_environment(),
                 stdout=subprocess.PIPE,
