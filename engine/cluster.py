@@ -10,8 +10,12 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import redirect_stdout
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,6 +36,8 @@ _REQUIRED: Final = {"RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}
 _WISHED: Final = {"RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2", "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30"}
 # Events and pictures pass through it, and are gone when they were read.
 _OBJECT_STORE_BYTES: Final = 200 * 2**20
+_PROXY_S: Final = 120.0
+_LOOK_S: Final = 0.1
 
 
 def serve(settings: Settings, announce: Callable[[str], object]) -> None:
@@ -52,8 +58,11 @@ def serve(settings: Settings, announce: Callable[[str], object]) -> None:
     with open_listener(settings.host, settings.port) as listener:
         url, port = url_of(settings.host, listener), int(listener.getsockname()[1])
     bundle, _ = find_bundle(settings)
-    with _cluster(settings), _signals() as told, _deployed(settings, bundle, port):
-        announce(url)
+    stdout = sys.stdout
+    # Ray repeats there what its processes print.
+    with redirect_stdout(sys.stderr), _cluster(settings), _signals() as told, _deployed(settings, bundle, port):
+        with redirect_stdout(stdout):
+            announce(url)
         told.wait()
 
 
@@ -120,8 +129,10 @@ def _deployed(settings: Settings, bundle: Path, port: int) -> Iterator[None]:
 
     serve: Any = import_module("ray.serve")
     try:
-        serve.start(http_options={"host": settings.host, "port": port})
+        with contextlib.suppress(TimeoutError):  # in a minute; a busy machine may need more for its proxy
+            serve.start(http_options={"host": settings.host, "port": port})
         front = serve.run(build(settings, bundle), name=NAME)
+        _await_proxy(settings.host, port)
         yield
         with contextlib.suppress(TimeoutError):
             front.broadcast("drain").results(timeout_s=settings.drain_s + CLOSE_S, return_exceptions=True)
@@ -129,6 +140,15 @@ def _deployed(settings: Settings, bundle: Path, port: int) -> Iterator[None]:
         raise ServerError(f"the application does not start on Ray: {error}; the log above says why") from error
     finally:
         serve.shutdown()
+
+
+def _await_proxy(host: str, port: int) -> None:
+    end = time.monotonic() + _PROXY_S
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=1):
+            return
+        time.sleep(_LOOK_S)
+    raise ServerError(f"no proxy of Ray listens at {host} port {port} after {_PROXY_S:g} s; the log above says why")
 
 
 @contextlib.contextmanager

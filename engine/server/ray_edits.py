@@ -20,7 +20,6 @@ from engine.server.messages import EditDone, EditEnded, EndReason, EngineReady, 
 
 ATTEMPTS: Final = 2
 LOOK_S: Final = 1.0
-# For replicas that are being replaced, and have not been missed yet.
 SILENCE_S: Final = 10.0
 
 Told = list[EditEvent | UnetCall]
@@ -174,19 +173,24 @@ class RayEdits:
     async def _watch(self) -> None:
         while True:
             found = await self._ask_all()
-            ready = next((status.ready for status in found if status.ready is not None), None)
-            # The same engine stays the same object, for those who look whether it is another one.
-            if ready is None or self.ready is None or ready.model_digest != self.ready.model_digest:
-                self.ready = ready
-            self.restarts = sum(status.restarts for status in found)
+            if found is not None:
+                self._see(found)
             await asyncio.sleep(LOOK_S)
 
-    async def _ask_all(self) -> list[EngineStatus]:
-        """Ask all replicas, beside the queue of edits."""
+    def _see(self, found: list[EngineStatus]) -> None:
+        ready = next((status.ready for status in found if status.ready is not None), None)
+        # The same engine stays the same object, for those who look whether it is another one.
+        if ready is None or self.ready is None or ready.model_digest != self.ready.model_digest:
+            self.ready = ready
+        self.restarts = sum(status.restarts for status in found)
+
+    async def _ask_all(self) -> list[EngineStatus] | None:
+        """Ask all replicas, beside the queue of edits; None if there are some, but too busy to answer."""
         try:
             answers = await self._engines.broadcast("status").results_async(timeout_s=SILENCE_S, return_exceptions=True)
-        except (RayError, RayServeException, TimeoutError) as error:
-            logger.info("no edit engine answers: %s", error)
+        except TimeoutError:
+            return None
+        except (RayError, RayServeException):
             return []
         return [answer for answer in answers if isinstance(answer, EngineStatus)]
 
