@@ -24,10 +24,11 @@ class EditWorker(Worker):
         threads: of the CPU.
         options: of the engine, whose `max_edits` are as many as there are threads to call the worker.
         timeout_s: until a picture must be there.
+        run: as in `Worker`.
     """
 
-    def __init__(self, folder: Folder, threads: int, options: EngineOptions, timeout_s: float) -> None:
-        super().__init__(folder, threads)
+    def __init__(self, folder: Folder, threads: int, options: EngineOptions, timeout_s: float, run: str = "") -> None:
+        super().__init__(folder, threads, run)
         self._timeout_s = timeout_s
         self._calls = self._edits = 0
         self._client = EditClient(options, self._count)

@@ -56,10 +56,11 @@ class FitWorker(Worker):
         folder: for the results.
         threads: of the CPU.
         options: what fits are made with.
+        run: as in `Worker`.
     """
 
-    def __init__(self, folder: Folder, threads: int, options: FitOptions) -> None:
-        super().__init__(folder, threads)
+    def __init__(self, folder: Folder, threads: int, options: FitOptions, run: str = "") -> None:
+        super().__init__(folder, threads, run)
         self._options = options
         self._process = fit_worker.FitWorker(options.command())
 

@@ -49,11 +49,17 @@ class Failed(Event, frozen=True, kw_only=True):
 
 
 class Journal:
-    """A file of its own, so that workers on any machine can write at once; its threads may share it."""
+    """A file of its own, so that workers on any machine can write at once; its threads may share it.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: of all journals.
+        run: names the run it belongs to.
+    """
+
+    def __init__(self, folder: Path, run: str = "") -> None:
         self._encode, self._lock = msgspec.json.Encoder().encode, threading.Lock()
-        self._fd = os.open(folder / f"{secrets.token_hex(8)}{SUFFIX}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        path = folder / f"{run}-{secrets.token_hex(8)}{SUFFIX}"
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
 
     def write(self, event: Event) -> None:
         """Add an event; it survives whatever happens next.
@@ -64,6 +70,11 @@ class Journal:
         with self._lock:
             os.write(self._fd, self._encode(event) + b"\n")
             os.fsync(self._fd)
+
+
+def count_journals(folder: Path, run: str) -> int:
+    """How many writers a run has had."""
+    return sum(1 for _ in folder.glob(f"{run}-*{SUFFIX}"))
 
 
 class History(msgspec.Struct):

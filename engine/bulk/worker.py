@@ -12,11 +12,12 @@ import msgspec
 
 from engine.atomic_file import write_atomically
 from engine.bulk.folder import Folder
-from engine.bulk.journal import Begun, Done, Failed, Journal
+from engine.bulk.journal import Begun, Done, Failed, Journal, count_journals
 from engine.bulk.locks import work
 from engine.bulk.rows import Task
 from engine.errors import OutputError
 
+LIVES: Final = 100
 READY_S: Final = 1800.0  # plans are loaded, models compiled
 
 T = TypeVar("T")
@@ -55,13 +56,16 @@ class Worker(ABC):
     Args:
         folder: for the results; a result that is there is not made again.
         threads: of the CPU, for all it starts.
+        run: names the run; all workers of a run together have LIVES lives.
     """
 
-    def __init__(self, folder: Folder, threads: int) -> None:
+    def __init__(self, folder: Folder, threads: int, run: str = "") -> None:
         os.environ["OMP_NUM_THREADS"] = str(threads)
         self._folder = folder
         work(folder.locks)
-        self._journal = Journal(folder.journals)
+        self._journal = Journal(folder.journals, run)
+        # Ray starts a worker again for ever, which is no use where its engine takes more memory than there is.
+        self._worn_out = count_journals(folder.journals, run) > LIVES
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="hiper-bulk", daemon=True).start()
 
@@ -74,6 +78,8 @@ class Worker(ABC):
         """Make a row's result and keep it, and write down how that went."""
         id = task.row.id
         try:
+            if self._worn_out:
+                raise Unavailable(f"workers were started {LIVES} times; there may be too little memory, see Ray's logs")
             if not self._folder.result(task).exists():
                 self._journal.write(Begun(id=id))
                 self._make_and_keep(task)

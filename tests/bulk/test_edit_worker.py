@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from engine.bulk import worker as worker_module
 from engine.bulk.edit_table import read_edits
 from engine.bulk.edit_worker import SUFFIX, EditWorker
 from engine.bulk.errors import TableError
@@ -53,8 +54,9 @@ def worker(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> EditWorker
 
 def make_worker(path: Path, bundle: Path, timeout_s: float = 60) -> EditWorker:
     folder = Folder(path, SUFFIX)
-    with folder.driving():
-        pass
+    if not folder.path.exists():
+        with folder.driving():
+            pass
     options = EngineOptions(bundle, "onnxruntime", "exact", threads=1, buckets=(1, 2, 4, 8, 16), max_edits=TOGETHER)
     return EditWorker(folder, 1, options, timeout_s)
 
@@ -73,7 +75,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-def test_pictures_are_those_of_hiper_edit_and_share_their_calls(
+def test_pictures_are_those_of_hiper_edit(
     worker: EditWorker,
     tasks: Callable[..., list[Task]],
     bundle: Path,
@@ -92,7 +94,16 @@ def test_pictures_are_those_of_hiper_edit_and_share_their_calls(
     assert {name: one.file for name, one in state.done.items()} == {
         str(wish["id"]): f"{wish.get('name', wish['id'])}.png" for wish in WISHES
     }
-    assert max(one.edits_per_call for one in state.done.values()) > TOGETHER / 2
+    assert max(one.edits_per_call for one in state.done.values()) > 1
+
+
+def test_a_call_of_the_unet_holds_rows_of_many_edits(
+    worker: EditWorker, tasks: Callable[..., list[Task]], pool: ThreadPoolExecutor
+) -> None:
+    todo = tasks([{"id": f"t{n}", "prompt": "a dog", "seed": n, "num_inference_steps": 500} for n in range(16)])
+    assert {one.what for one in pool.map(worker.do, todo)} == {"done"}
+    done = worker._folder.state(todo).done.values()
+    assert sum(one.edits_per_call for one in done) / len(done) > TOGETHER / 2
 
 
 def test_a_result_that_is_there_is_not_made_again(worker: EditWorker, tasks: Callable[..., list[Task]]) -> None:
@@ -147,6 +158,18 @@ def test_an_engine_that_cannot_start_is_hopeless(
     [task] = tasks([{"id": "x", "prompt": "a dog"}])
     found = make_worker(tmp_path / "out", tmp_path / "no bundle").do(task)
     assert found.what == "hopeless" and "the edit engine cannot start" in found.reason
+
+
+def test_workers_that_always_die_end_in_words(
+    tmp_path: Path, bundle: Path, tasks: Callable[..., list[Task]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray would start them again for ever."""
+    monkeypatch.setattr(worker_module, "LIVES", 2)
+    [task] = tasks([{"id": "x", "prompt": "a dog", "num_inference_steps": 1}])
+    lives = [make_worker(tmp_path / "out", bundle) for _ in range(3)]
+    found = lives[2].do(task)
+    assert found.what == "hopeless" and found.reason.startswith("workers were started 2 times")
+    assert lives[1].do(task).what == "done"
 
 
 def test_a_full_disk_is_hopeless(worker: EditWorker, tasks: Callable[..., list[Task]], monkeypatch: Any) -> None:
