@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 class FitRunner:
-    """Runs fits; for one event loop, and the only one to work on this store.
+    """Runs fits; for one event loop, and the only one to work on this store, unless that is a shared one.
 
     The worker is started for the first fit and stopped after some idle time. It is killed when it hangs, and a fit
     whose worker was lost goes on from its last checkpoint in another one.
@@ -84,11 +84,22 @@ class FitRunner:
 
     async def start(self) -> None:
         """Begin, with what an earlier server was at."""
+        if self._store.shared:
+            self._hear_of_others(asyncio.get_running_loop())
         self._task = asyncio.create_task(self._run(), name="hiper-fit-runner")
 
     def wake(self) -> None:
         """A fit was queued."""
         self._woken.set()
+
+    def _hear_of_others(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Look for fits whenever something happened to one: another server may have queued it."""
+
+        def hear(fit_id: str) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(self.wake)
+
+        self._store.watch(hear)
 
     async def cancel(self, fit_id: str) -> None:
         """Stop a fit within a step, if it runs; the store knows that this is wanted."""

@@ -183,6 +183,10 @@ class SharedPlace:
         with closing(self.open()) as store:
             return store.check()
 
+    def lose(self, sha256: str) -> None:
+        """Remove a picture that is in use."""
+        self._blobs.remove([sha256])
+
     def pins(self) -> int:
         """How many pictures are not known to be in use."""
         with psycopg.connect(self.url) as connection:

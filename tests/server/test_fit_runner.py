@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,12 @@ from engine.server.messages import EditDone, EditEnded, FitSettings, Pixels, Sta
 from engine.server.metrics import Metrics
 from engine.server.records import FitRow
 from engine.server.settings import Settings
+from engine.server.store import Store
 from engine.server.store_errors import DiskFull
 from engine.tail_file import parse_tail_file
 from hiper.pipeline import HiPer
 from hiper.recipe import choose_config
+from tests.server.shared import SharedPlace
 
 DIGEST = "a" * 64
 
@@ -136,7 +138,7 @@ def picture() -> bytes:
     return buffer.getvalue()
 
 
-def submit(store: FolderStore, prompt: str = "a dog", owner: str = "local", **settings: Any) -> str:
+def submit(store: Store, prompt: str = "a dog", owner: str = "local", **settings: Any) -> str:
     image = store.put_image(picture())
     wanted = FitSettings(prompt=prompt, **settings)
     fit, _ = store.submit_fit(owner, prompt, wanted, image, max_active=99, max_queued=99)
@@ -147,7 +149,7 @@ def submit(store: FolderStore, prompt: str = "a dog", owner: str = "local", **se
 class Server:
     """A runner and what is around it."""
 
-    store: FolderStore
+    store: Store
     runner: FitRunner
     edits: Edits
     metrics: Metrics
@@ -187,7 +189,7 @@ async def until(condition: Callable[[], object], timeout_s: float = 60) -> None:
 
 @asynccontextmanager
 async def serving(
-    store: FolderStore, digest: str = DIGEST, *, argv: tuple[str, ...] = (), lease_s: float = 30, **options: Any
+    store: Store, digest: str = DIGEST, *, argv: tuple[str, ...] = (), lease_s: float = 30, **options: Any
 ) -> AsyncGenerator[Server, None]:
     settings, edits, metrics = Settings(lease_s=lease_s, checkpoint_every=5), Edits(), Metrics()
     argv = argv or (sys.executable, "-c", WORKER, digest)
@@ -229,6 +231,19 @@ def test_one_after_the_other_in_one_process(store: FolderStore) -> None:
             for id in ids:
                 assert (await server.end(id)).state == "succeeded"
             assert server.runner.worker_pid == pid and server.runner.worker_restarts == 0
+
+    run(scene())
+
+
+def test_an_idle_server_takes_what_a_busy_one_has_queued(shared_place: SharedPlace) -> None:
+    async def scene() -> None:
+        with closing(shared_place.open()) as busy, closing(shared_place.open()) as idle:
+            async with serving(idle, lease_s=300) as server:
+                await asyncio.sleep(0.5)  # it rests
+                ids = [submit(busy, str(number)) for number in range(2)]
+                for id in ids:
+                    assert (await server.end(id)).state == "succeeded"
+                assert busy.tails("local") == idle.tails("local")
 
     run(scene())
 
