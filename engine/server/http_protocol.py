@@ -15,6 +15,7 @@ STALLED_S: Final = 60.0
 LEAST_BYTES: Final = 2**16
 # Connections beyond the limit that are told so; what is beyond these finds the door shut.
 SPARE: Final = 64
+SPARE_HEADERS_S: Final = 3.0
 
 _CROWDED: Final = "hiper.crowded"
 _HEALTH: Final = {"/livez", "/readyz"}  # whoever asks these would end a server that is only full
@@ -39,12 +40,12 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Somebody came, and has to say something."""
         super().connection_made(transport)
-        self._await_headers()
         beyond = 0 if self._most is None else len(self.connections) - self._most
         if beyond > SPARE:
             transport.abort()
         elif beyond > 0:
             self.app_state = {**self.app_state, _CROWDED: True}
+        self._await_headers()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nobody is there any more."""
@@ -93,7 +94,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _await_headers(self) -> None:
         self._stop_waiting()
-        self._timer = self.loop.call_later(HEADERS_S, self.transport.close)
+        seconds = SPARE_HEADERS_S if _CROWDED in self.app_state else HEADERS_S
+        self._timer = self.loop.call_later(seconds, self.transport.close)
 
     def _watch_taking(self) -> None:
         """Look again later whether enough of what waits was taken."""

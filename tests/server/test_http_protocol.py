@@ -166,6 +166,8 @@ def test_connections_beyond_the_limit_are_told_so_and_beyond_that_shut_out(
         assert told.startswith(b"HTTP/1.1 503 ") and b"retry-after: 2" in told and b'"code":"busy"' in told
         health.sendall(b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
         assert answer(health).startswith(b"HTTP/1.1 200 ")
+        monkeypatch.setattr(http_protocol, "SPARE_HEADERS_S", 0.1)
+        assert answer(come(3)) == b""
         inside.sendall(LARGE.replace(b"/large", b"/"))
         assert answer(inside).endswith(b"0 bytes\r\n0\r\n\r\n")
         come(2).sendall(LARGE.replace(b"/large", b"/"))

@@ -219,8 +219,9 @@ def test_keys(start_server: StartServer, tmp_path: Path) -> None:
     with pytest.raises(openai.PermissionDeniedError):
         OpenAI(base_url=url, api_key=other).images.generate(prompt="a dog")
     client = OpenAI(base_url=url, api_key=token, max_retries=0)
-    with pytest.raises(openai.RateLimitError, match="2 are allowed"):
+    with pytest.raises(openai.BadRequestError, match="the key allows 2 edits at once") as refused:
         client.images.generate(prompt="a dog", n=3)
+    assert refused.value.code == "beyond_quota" and refused.value.response.headers["x-should-retry"] == "false"
     client.images.generate(prompt="a dog", n=2, extra_body=QUICK)
     with pytest.raises(openai.RateLimitError, match="3 a minute") as caught:
         client.images.generate(prompt="a dog", n=2)
