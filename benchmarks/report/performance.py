@@ -28,32 +28,28 @@ def tables(records: Sequence[Record]) -> str:
     ladder = next((record for record in shown if record.kind == "ladder"), None)
     if ladder is None:
         raise RecordError("the records hold no ladder; run: python -m benchmarks.ladder")
-    parts = [_counts(ladder)]
+    parts = [markdown_table(counts(ladder))]
     for device, ladders in ladder.results["predictions"].items():
         sheet = ladder.settings["datasheets"][device]
         parts.append(f"### {sheet['name']}\n\n{_peaks(sheet)}")
-        parts += [_rungs(kind, rungs, sheet["name"], ladder, shown) for kind, rungs in ladders.items()]
+        parts += [markdown_table(rungs(kind, device, ladder, shown)) for kind in ladders]
     return "\n\n".join(parts)
 
 
-def _counts(ladder: Record) -> str:
+def counts(ladder: Record) -> Table:
+    """What a step of a fit and of an edit asks for."""
     rows = []
     for name, found in ladder.results["counts"].items():
         sizes = [f"{found[f'{part}_bytes'] / 1e9:.2f}" for part in ("weight", "product", "all")]
         rows.append([name, f"{found['flops'] / 1e12:.3f}", *sizes, f"{found['products']} of {found['kernels']}"])
     what = f"{ladder.settings['model']} at 512 pixels, in half precision"
     header = (what, "TFLOP", "GB of weights", "GB moved by products", "GB moved by all", "kernels that are products")
-    return markdown_table(Table(header, rows))
+    return Table(header, rows)
 
 
-def _peaks(sheet: dict[str, Any]) -> str:
-    names = (("half", "fp16 and bf16"), ("tf32", "TF32"), ("fp32", "fp32"))
-    peaks = [f"{sheet[f'{name}_flops_per_s'] / 1e12:.0f} TFLOP/s in {words}" for name, words in names]
-    return f"Peaks, dense: {', '.join(peaks)}; {sheet['bytes_per_s'] / 1e12:.2f} TB/s ({sheet['source']})."
-
-
-def _rungs(kind: str, rungs: Sequence[dict[str, Any]], gpu: str, ladder: Record, records: Sequence[Record]) -> str:
-    model = str(ladder.settings["model"])
+def rungs(kind: str, device: str, ladder: Record, records: Sequence[Record]) -> Table:
+    """One ladder on one device, from its floors to its outcomes."""
+    model, gpu = str(ladder.settings["model"]), ladder.settings["datasheets"][device]["name"]
     rows = [
         [
             rung["rung"],
@@ -61,10 +57,15 @@ def _rungs(kind: str, rungs: Sequence[dict[str, Any]], gpu: str, ladder: Record,
             *(text.number(rung[f"{name}_ms"]) for name in ("floor", "host", "device", "predicted")),
             outcome(kind, rung, model, gpu, records),
         ]
-        for rung in rungs
+        for rung in ladder.results["predictions"][device][kind]
     ]
-    header = (_TITLES[kind], "case", "floor", "host", "device", "predicted", "outcome")
-    return markdown_table(Table(header, rows))
+    return Table((_TITLES[kind], "case", "floor", "host", "device", "predicted", "outcome"), rows)
+
+
+def _peaks(sheet: dict[str, Any]) -> str:
+    names = (("half", "fp16 and bf16"), ("tf32", "TF32"), ("fp32", "fp32"))
+    peaks = [f"{sheet[f'{name}_flops_per_s'] / 1e12:.0f} TFLOP/s in {words}" for name, words in names]
+    return f"Peaks, dense: {', '.join(peaks)}; {sheet['bytes_per_s'] / 1e12:.2f} TB/s ({sheet['source']})."
 
 
 def outcome(kind: str, rung: dict[str, Any], model: str, gpu: str, records: Sequence[Record]) -> str:

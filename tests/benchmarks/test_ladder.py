@@ -14,6 +14,7 @@ from benchmarks.operations import flops, trace_decoder, trace_unet
 from benchmarks.random_model import ARCHITECTURES
 from benchmarks.record import RECORDS, ROOT
 from benchmarks.report import performance
+from benchmarks.report.build import compose
 from benchmarks.report.readme import updated
 from benchmarks.report.records import RecordError, read_records
 
@@ -121,6 +122,13 @@ def test_outcomes_come_from_records_of_the_same_model_rows_and_gpu(ladder_record
     assert lines["TensorRT, one graph a call"] == "77.0" and lines["16 edits in a batch, TensorRT"] == "100"
     elsewhere = read_records([ladder_record, make_record("edit-tiny", day=2, settings=settings)])
     assert "77.0" not in updated(DOCUMENT, elsewhere)
+
+
+def test_a_report_shows_what_is_expected(ladder_record):
+    _, _, sections = compose(read_records([ladder_record]))
+    counts, gpu, fit, edit = sections[0].blocks
+    assert sections[0].title == "Expected on a GPU: tiny" and gpu.text == "H100:"
+    assert len(counts.rows) == 4 and len(fit.rows) == len(ladder.FIT) and len(edit.rows) == len(ladder.EDIT)
 
 
 def test_a_document_without_its_record_or_its_end_is_refused(make_record, ladder_record):

@@ -12,6 +12,7 @@ from benchmarks.report.sections import (
     fit,
     floors,
     images,
+    ladder,
     presets,
     rows,
     serve,
@@ -34,5 +35,6 @@ MAKERS: dict[str, Maker] = {
     "fidelity": fidelity.section,
     "images": images.section,
     "floors": floors.section,
+    "ladder": ladder.section,
     "suite": suite.section,
 }
