@@ -7,10 +7,10 @@ from pathlib import Path
 
 from engine.errors import TailError
 from engine.server import schema
-from engine.server.database import Connection
+from engine.server.database import Connection, Row
 from engine.server.fit_table import FIT_COLUMNS, fit_row
 from engine.server.sqlite_database import storage_errors
-from engine.server.store_errors import StoreError
+from engine.server.store_errors import PictureMissing, StoreError
 from engine.tail_file import parse_tail_file
 
 
@@ -40,7 +40,7 @@ def content_problems(connection: Connection, picture: Callable[[str], bytes]) ->
 
     Args:
         connection: to tables of this version.
-        picture: reads one, given its SHA-256; raises StoreError where it is missing.
+        picture: reads one, given its SHA-256; raises PictureMissing where there is none.
     """
     yield from _tail_problems(connection)
     yield from _fit_problems(connection)
@@ -59,14 +59,16 @@ def _folder_problems(connection: sqlite3.Connection, images: Path) -> Iterator[s
         return
 
     def picture(sha256: str) -> bytes:
-        with storage_errors(images):
+        try:
             return (images / f"{sha256}.png").read_bytes()
+        except FileNotFoundError as error:
+            raise PictureMissing(f"{images} has no {sha256}.png") from error
 
     yield from content_problems(connection, picture)
 
 
 def _tail_problems(connection: Connection) -> Iterator[str]:
-    for row in connection.execute("SELECT id, digest, data FROM tails"):
+    for row in _each(connection, "tails", "id, digest, data"):
         try:
             if parse_tail_file(row["data"]).digest != row["digest"]:
                 yield f"{row['id']} has another digest than its file"
@@ -75,7 +77,7 @@ def _tail_problems(connection: Connection) -> Iterator[str]:
 
 
 def _fit_problems(connection: Connection) -> Iterator[str]:
-    for row in connection.execute(f"SELECT {FIT_COLUMNS} FROM fits"):
+    for row in _each(connection, "fits", FIT_COLUMNS):
         try:
             fit = fit_row(row)
         except (ValueError, TypeError) as error:  # msgspec's errors are ValueErrors
@@ -85,9 +87,17 @@ def _fit_problems(connection: Connection) -> Iterator[str]:
             yield f"{fit.id} is {fit.state} but its tail is {fit.tail_id}"
 
 
+def _each(connection: Connection, table: str, columns: str) -> Iterator[Row]:
+    """Row after row, since all of them at once may be more than the memory holds."""
+    for [id] in connection.execute(f"SELECT id FROM {table} ORDER BY seq").fetchall():
+        row = connection.execute(f"SELECT {columns} FROM {table} WHERE id = ?", (id,)).fetchone()
+        if row is not None:  # else it was deleted just now
+            yield row
+
+
 def _image_problems(sha256: str, picture: Callable[[str], bytes]) -> Iterator[str]:
     try:
         if hashlib.sha256(picture(sha256)).hexdigest() != sha256:
             yield f"picture {sha256} is damaged"
-    except StoreError:
+    except PictureMissing:
         yield f"picture {sha256} is missing"

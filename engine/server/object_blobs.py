@@ -9,7 +9,7 @@ from typing import Final
 import obstore
 from obstore.exceptions import BaseError, NotFoundError
 
-from engine.server.store_errors import StoreError
+from engine.server.store_errors import PictureMissing, StoreError
 
 _SCHEMES: Final = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss")
 _SUFFIX: Final = ".png"
@@ -59,10 +59,13 @@ class ObjectBlobs:
         """Return a picture.
 
         Raises:
-            StoreError: there is none of that name.
+            PictureMissing: there is none of that name.
         """
         with self._errors():
-            return bytes(obstore.get(self._store, _key(sha256)).bytes())
+            try:
+                return bytes(obstore.get(self._store, _key(sha256)).bytes())
+            except (NotFoundError, FileNotFoundError) as error:
+                raise PictureMissing(f"{self.place} has no picture {sha256}; run hiper-serve check") from error
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove pictures; one that is not there counts as removed."""

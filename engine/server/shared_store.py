@@ -60,6 +60,12 @@ class SharedStore(Store):
 
     def check(self) -> list[str]:
         """What is wrong with the data, a sentence each; nothing is changed."""
+        found = self._problems()
+        # Servers go on meanwhile: what is right at a second look was a picture that went, with its row.
+        again = self._problems() if found else []
+        return [problem for problem in found if problem in again]
+
+    def _problems(self) -> list[str]:
         with self._database.reading() as connection:
             return list(content_problems(connection, self.image))
 

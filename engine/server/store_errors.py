@@ -15,6 +15,10 @@ class DiskFull(StoreError):
     exit_code = 17
 
 
+class PictureMissing(StoreError):
+    """A row refers to a picture that is not there."""
+
+
 class IdempotencyMismatch(Exception):
     """An idempotency key was used before, with another request."""
 
