@@ -36,7 +36,7 @@ MEMORY_SHARE = 0.8
 KERNEL_S = 3e-6
 KERNEL_IN_GRAPH_S = 2e-6
 # PyTorch's host time an operation, views included; diffusers in eager fp16 takes 18.3 ms a guided step of SD 1.x on an
-# H100 (54.5 a second, stable-fast's README), so that 1618 operations take 11 us each. A backward pass has no Python.
+# H100 (54.5 a second, stable-fast's README), so that 1616 operations take 11 us each. A backward pass has no Python.
 HOST_FORWARD_S = 11e-6
 HOST_BACKWARD_S = 6e-6
 HOST_COMPILED_S = 5e-6
