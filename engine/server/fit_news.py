@@ -32,7 +32,7 @@ class FitNews:
     def __init__(self, database: PostgresDatabase, tell: Callable[[str], object]) -> None:
         self._database, self._tell = database, tell
         self._me = secrets.token_hex(8)
-        self._heard_at: float | None = None
+        self._heard_at = 0.0
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -43,6 +43,7 @@ class FitNews:
     def start(self) -> None:
         """Listen from now on."""
         if self._thread is None:
+            self._heard_at = self._now()
             self._thread = threading.Thread(target=self._run, name="hiper-fit-news", daemon=True)
             self._thread.start()
 
@@ -65,16 +66,17 @@ class FitNews:
             connection.execute(f"LISTEN {CHANNEL}")
             self._catch_up()
             while not self._ended.is_set():
-                self._heard_at = time.time() + self._database.skew_s
+                self._heard_at = self._now()
                 for note in connection.notifies(timeout=_LOOK_S):
                     sender, _, fit_id = note.payload.partition(" ")
                     if sender != self._me:
                         self._tell(fit_id)
 
+    def _now(self) -> float:
+        return time.time() + self._database.skew_s
+
     def _catch_up(self) -> None:
         """Tell of each fit that may have changed while nobody listened."""
-        if self._heard_at is None:
-            return
         with self._database.reading() as connection:
             rows = connection.execute(
                 "SELECT id FROM fits WHERE state IN ('queued', 'running') OR finished_at >= ?",

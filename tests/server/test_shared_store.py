@@ -134,6 +134,25 @@ def test_what_was_missed_while_a_connection_was_lost_is_told(fronts: tuple[Share
     wait_until(lambda: told == [fit.id] * 2)
 
 
+def test_what_was_missed_before_the_first_connection_is_told(
+    fronts: tuple[SharedStore, SharedStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = fronts
+    told: list[str] = []
+    reached = threading.Event()
+
+    def connect() -> None:
+        monkeypatch.undo()
+        reached.set()
+        raise StoreError("away")
+
+    monkeypatch.setattr(second._postgres, "connect", connect)
+    second.watch(told.append)
+    assert reached.wait(10)
+    fit = submit(first)
+    wait_until(lambda: told == [fit.id])
+
+
 def _listeners(store: SharedStore) -> int:
     with store._database.reading() as connection:
         [found] = connection.execute("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'").fetchone()
