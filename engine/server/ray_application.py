@@ -11,7 +11,8 @@ from ray.serve import Application
 
 from engine.server.lifecycle import ServerError, engine_options
 from engine.server.open_store import is_shared
-from engine.server.ray_deployments import HiPerEngine, HiPerFront
+from engine.server.ray_engine import HiPerEngine
+from engine.server.ray_front import HiPerFront
 from engine.server.settings import Settings
 
 CLOSE_S: Final = 15.0  # beyond what edits get: for checkpoints of fits, and for processes to end
@@ -57,8 +58,8 @@ def _engine(settings: Settings, bundle: Path) -> Application:
     deploy: Any = serve.deployment(
         name="HiPerEngine",
         max_ongoing_requests=settings.max_edits,
-        # Where edits wait for an engine to start, or for a place when theirs died.
-        max_queued_requests=settings.max_edits,
+        # Where edits wait for an engine to start or for a place when theirs died, and all are for a moment.
+        max_queued_requests=settings.max_edits * settings.most_replicas,
         **_scale(settings),
         **_place(settings),
         **_life(settings),

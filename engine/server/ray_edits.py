@@ -48,7 +48,7 @@ class RayEdits:
     An edit whose replica dies is begun once again on another one.
 
     Args:
-        engines: the deployment, of `engine.server.ray_deployments.HiPerEngine`.
+        engines: the deployment, of `engine.server.ray_engine.HiPerEngine`.
         capacity: edits that may be under way, at this front.
         on_call: told of every call of the UNet, by one of the fronts that have edits in it.
 
