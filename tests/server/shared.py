@@ -1,5 +1,6 @@
 """PostgreSQL from a wheel and an S3-compatible server, in processes of their own, and what a store leaves there."""
 
+import ctypes
 import os
 import shutil
 import signal
@@ -27,6 +28,7 @@ from engine.server.store import Store
 PATIENCE_S = 30.0
 PASSWORD = "pass-w0rd"
 BUCKET = "pictures"
+_PR_SET_PDEATHSIG = 1
 
 
 class Postgres:
@@ -50,7 +52,9 @@ class Postgres:
     def start(self) -> None:
         """Start it, and wait until it answers."""
         command = [_program("postgres"), "-D", self.folder / "data", "-k", self.folder, "-h", "", "-F"]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True, **self._as)
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, start_new_session=True, preexec_fn=_end_with_tests, **self._as
+        )
         end = time.monotonic() + PATIENCE_S
         while True:
             try:
@@ -95,7 +99,9 @@ class S3:
     def start(self) -> None:
         """Start it, with an empty bucket."""
         command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self._port)]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=_end_with_tests
+        )
         end = time.monotonic() + PATIENCE_S
         while True:
             try:
@@ -200,6 +206,12 @@ class SharedPlace:
 def new_shared_place(postgres: Postgres, s3: S3) -> SharedPlace:
     """New tables, and a new prefix in the bucket."""
     return SharedPlace(postgres.new_schema(), f"s3://{BUCKET}/{uuid4().hex}")
+
+
+def _end_with_tests() -> None:
+    """Let a server end when the tests are killed; Linux knows how."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGQUIT)
 
 
 def _program(name: str) -> Path:
