@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import signal
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -153,7 +156,21 @@ def edit(
     from engine.bulk.fleet import Fleet
 
     options = EditOptions(tail, bundle, model, data_dir, runtime, precision, timeout_s)
-    _start(edit_run(table, output, options, Fleet(ray_address, workers, in_flight, threads), as_json), dry_run)
+    with _warnings_in_words():
+        run = edit_run(table, output, options, Fleet(ray_address, workers, in_flight, threads), as_json)
+    _start(run, dry_run)
+
+
+@contextmanager
+def _warnings_in_words() -> Iterator[None]:
+    """Tell of tails for other weights, without a place in the code."""
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        typer.echo(f"warning: {message}", err=True)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
 
 
 def _start(run: Any, dry_run: bool) -> None:

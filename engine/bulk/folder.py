@@ -163,4 +163,5 @@ class Folder:
 
 
 def _told(job: dict[str, str]) -> str:
-    return f"{job['what']} by {job['model']}"
+    digest = job.get("model_sha256")
+    return f"{job['what']} by {job['model']}" + (f" with weights {digest[:12]}" if digest else "")

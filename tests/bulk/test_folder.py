@@ -105,6 +105,8 @@ def test_a_folder_is_tied_to_its_first_model_and_rid_of_unfinished_files(folder:
     assert own.exists() and not unfinished.exists()
     with pytest.raises(FolderError, match="out has edits by one, not edits by two; name another folder"):
         folder.claim({"what": "edits", "model": "two"})
+    with pytest.raises(FolderError, match="not edits by one with weights 0123456789ab;"):
+        folder.claim({"what": "edits", "model": "one", "model_sha256": "0123456789abcdef"})
 
 
 def test_one_driver_and_not_while_workers_of_another_live(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import psutil
 import pytest
 
 from engine.bulk.journal import Begun
+from engine.tail_file import TailFile, write_tail_file
 from tests.bulk.conftest import WriteTable
 
 ROOT = Path(__file__).parents[2]
@@ -249,3 +251,16 @@ def test_neither_help_nor_a_check_loads_ray_or_pytorch(bundle: Path, tail: Path,
     for arguments in (["edit", "--help"], options):
         result = subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True)
         assert result.stdout.splitlines()[-1] == "[]", result.stderr
+
+
+def test_a_tail_for_other_weights_is_warned_of_in_words(
+    bundle: Path, tail_file: TailFile, write_table: WriteTable, tmp_path: Path
+) -> None:
+    other = replace(tail_file, info=replace(tail_file.info, model_digest="1" * 64))
+    write_tail_file(tmp_path / "other.hiper.safetensors", other)
+    table = write_table([row | {"tail": "other.hiper.safetensors"} for row in wishes(3)])
+    command = [sys.executable, "-m", "engine.bulk.cli", "edit", table, "-o", tmp_path, "--bundle", bundle, "--dry-run"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.stdout == "3 rows, 0 done, 3 to edit\n"
+    [line] = result.stderr.splitlines()
+    assert line.startswith("warning: tail was fitted with toy but toy has other weights")
