@@ -73,7 +73,7 @@ def test_onnxruntime_may_be_that_for_gpus(monkeypatch):
     monkeypatch.setattr(importlib.metadata, "version", version)
     assert installation.runtimes() == {
         "onnxruntime": "onnxruntime 1.99",
-        "onnxruntime-cuda": "onnxruntime-gpu 1.99",
+        "onnxruntime-cuda": "pip install onnxruntime-gpu cuda-bindings",
         "onnxruntime-tensorrt": "pip install onnxruntime-gpu tensorrt",
         "openvino": "pip install openvino",
         "tensorrt": "pip install tensorrt cuda-bindings",
