@@ -62,7 +62,8 @@ class Cluster:
         os.kill(pid, signal.SIGKILL)
 
     def paint(self, timeout_s: float = PATIENCE_S, id: str = "", key: str = "", **wish: Any) -> httpx.Response:
-        headers = {"x-request-id": id} | ({"authorization": f"Bearer {key}"} if key else {})
+        given = {"x-request-id": id, "authorization": f"Bearer {key}" if key else ""}
+        headers = {name: value for name, value in given.items() if value}
         url, body = f"{self.url}/v1/images/generations", {"prompt": "a dog", "num_inference_steps": 2} | wish
         return httpx.post(url, json=body, headers=headers, timeout=timeout_s)
 
