@@ -13,6 +13,7 @@ from PIL import Image
 
 import hiper
 from benchmarks import cli as bench
+from engine.bulk import cli as bulk
 from engine.errors import HiPerError
 from engine.server import cli as serve
 from export import cli as export
@@ -28,6 +29,7 @@ COMMANDS = {
     "hiper-triton": triton.app,
     "hiper-serve": serve.app,
     "hiper-bench": bench.app,
+    "hiper-bulk": bulk.app,
 }
 
 
@@ -40,7 +42,11 @@ def block(containing: str) -> str:
 @pytest.mark.parametrize("line", re.findall(r"^hiper-\w+.*$", README, re.MULTILINE))
 def test_commands_are_understood(line):
     name, *arguments = shlex.split(line, comments=True)
-    assert typer.main.get_command(COMMANDS[name]).make_context(name, arguments).params
+    command = typer.main.get_command(COMMANDS[name])
+    if arguments[:1] and arguments[0] in getattr(command, "commands", {}):
+        name, *arguments = arguments
+        command = command.commands[name]
+    assert command.make_context(name, arguments).params
 
 
 def test_python_examples_work(sd1_folder, tmp_path, monkeypatch):
