@@ -113,7 +113,7 @@ def assemble(
         requests=EditRequests(edits, metrics),
         fit_events=FitEvents(store),
         fit_prompts=FitPrompts(bundle, manifest),
-        warm_up=WarmUp(edits, bundle, settings.data_dir / "warm_up"),
+        warm_up=WarmUp(edits, bundle, settings.data_dir / "warm_up", metrics.on_engine),
         no_fits=no_fits,
     )
     watch_state(services)

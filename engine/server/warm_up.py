@@ -9,6 +9,7 @@ start has to paint the same one again, but for rounding.
 import asyncio
 import hashlib
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -39,16 +40,24 @@ class WarmUp:
         edits: the engine.
         bundle: the bundle that it runs.
         folder: for the pictures that are kept.
+        on_ready: told of every engine that becomes ready, before it is checked.
 
     Attributes:
         failure: why the engine is not to be trusted yet, or at all; None when it is.
     """
 
-    def __init__(self, edits: EditEngine, bundle: Path, folder: Path) -> None:
+    def __init__(
+        self,
+        edits: EditEngine,
+        bundle: Path,
+        folder: Path,
+        on_ready: Callable[[EngineReady], object] = lambda ready: None,
+    ) -> None:
         self.failure: str | None = UNDER_WAY
         self._edits = edits
         self._bundle = bundle
         self._folder = folder
+        self._on_ready = on_ready
         self._checked: EngineReady | None = None
 
     async def run(self) -> None:
@@ -69,6 +78,7 @@ class WarmUp:
 
     async def _check(self, ready: EngineReady) -> None:
         before = self.failure
+        self._on_ready(ready)
         try:
             image = await self._paint()
             self.failure = await asyncio.to_thread(self._compare, ready, image)

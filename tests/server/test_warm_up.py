@@ -8,6 +8,7 @@ from anyio.from_thread import BlockingPortal
 from PIL import Image
 
 from engine.server.edit_client import EditClient
+from engine.server.metrics import Metrics
 from engine.server.warm_up import MAX_RMS, UNDER_WAY, WarmUp
 
 
@@ -30,6 +31,17 @@ def test_the_first_start_keeps_its_picture_and_the_next_paints_it_again(
     assert kept.name.endswith("-onnxruntime-fast.png")
     data = kept.read_bytes()
     assert check(warm_up, edits, portal) is None and kept.read_bytes() == data
+
+
+def test_metrics_name_the_engine_that_is_ready(
+    edits: EditClient, portal: BlockingPortal, bundle: Path, tmp_path: Path
+) -> None:
+    metrics = Metrics()
+    check(WarmUp(edits, bundle, tmp_path / "warm_up", metrics.on_engine), edits, portal)
+    assert edits.ready is not None
+    labels = {"model_id": edits.ready.model_id, "model_digest": edits.ready.model_digest}
+    labels |= {"runtime": "onnxruntime", "precision": edits.ready.precision}
+    assert metrics.registry.get_sample_value("hiper_engine_info", labels) == 1
 
 
 @pytest.mark.parametrize(("levels", "fits"), [(int(MAX_RMS), True), (int(MAX_RMS) + 1, False)])
