@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import secrets
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -78,17 +79,22 @@ def connected(fleet: Fleet) -> Iterator[Crew]:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+        # Ray puts workers 15 below everything else, and their networks with them; whoever wants that says nice.
+        os.environ.setdefault("RAY_worker_niceness", "0")
     ray: Any = import_module("ray")  # its annotations are incomplete
 
-    try:
-        with _silence():
-            ray.init(**_options(fleet), log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise WorkerError(f"Ray cannot be reached at {fleet.address or 'this machine'}: {error}; start it") from error
-    try:
-        yield _crew(fleet, ray.cluster_resources())
-    finally:
-        ray.shutdown()
+    at_sigterm = signal.getsignal(signal.SIGTERM)
+    with _redirected(1, 2):  # stdout is for results, whatever Ray has to say
+        try:
+            with open(os.devnull, "w") as nowhere, _redirected(2, nowhere.fileno()):
+                ray.init(**_options(fleet), log_to_driver=False, logging_level=logging.ERROR)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise WorkerError(f"Ray cannot be reached at {fleet.address or 'this machine'}: {error}") from error
+        signal.signal(signal.SIGTERM, at_sigterm)  # Ray has put its own there
+        try:
+            yield _crew(fleet, ray.cluster_resources())
+        finally:
+            ray.shutdown()
 
 
 def outcomes(
@@ -126,16 +132,15 @@ def outcomes(
 
 
 @contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Ray's C++ part tells stderr, past all logging, that it was told to be silent."""
-    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
+def _redirected(fd: int, to: int) -> Iterator[None]:
+    """Let all that is written to one descriptor go to another; Ray's C++ part writes past all logging."""
+    saved = os.dup(fd)
+    os.dup2(to, fd)
     try:
         yield
     finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
-        os.close(nowhere)
+        os.dup2(saved, fd)
+        os.close(saved)
 
 
 def _options(fleet: Fleet) -> dict[str, Any]:

@@ -194,17 +194,19 @@ def test_kill_9_again_and_again(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_keeps_what_is_finished_and_failures_have_reasons(
     start: Callable[..., Run],
     arguments: Callable[[Path], list[str | Path]],
     write_table: WriteTable,
     tmp_path: Path,
+    number: signal.Signals,
 ) -> None:
     rows, out = wishes(100), tmp_path / "out"
     rows[7] |= {"tail_strength": 3e38}
     run = start(*arguments(write_table(rows)))
     run.wait_for_pictures(out, 20)
-    run.popen.send_signal(signal.SIGINT)
+    run.popen.send_signal(number)
     code, _, stderr = run.end()
     assert code == 130 and stderr.splitlines()[-1] == "error: stopped"
     assert len((out / "results.csv").read_text().splitlines()) > 20
