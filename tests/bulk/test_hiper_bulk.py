@@ -186,7 +186,7 @@ def test_kill_9_again_and_again(
     tmp_path: Path,
     seed: int,
 ) -> None:
-    rows, out = wishes(200), tmp_path / "out"
+    rows, out = wishes(300, steps=900), tmp_path / "out"
     command = arguments(write_table(rows))
     survive(lambda: start(*command), out, len(rows), rounds=3, seed=seed)
     assert start(*command).end()[0] == 0
