@@ -36,7 +36,7 @@ class FitWorker:
         self._news = asyncio.Event()
         self._lost_in_a_row = 0
         self._earlier_restarts = 0
-        self._stopping = False
+        self._stopping = self._given_up = False
 
     @property
     def pid(self) -> int | None:
@@ -54,10 +54,10 @@ class FitWorker:
         Raises:
             WorkerUnavailable: it has said that it cannot, or was stopped meanwhile.
         """
-        if self._child.state == "stopped":
+        if self._given_up or self._child.state == "stopped":
             await self._replace_child()
         while self.ready is None:
-            if self._stopping or self._child.state == "stopped":
+            if self._stopping or self._given_up or self._child.state == "stopped":
                 raise WorkerUnavailable(self.problem or "the fit worker was stopped")
             self._news.clear()
             await self._news.wait()
@@ -109,7 +109,8 @@ class FitWorker:
         """A child is started once; this one was stopped, or has given up and may still be at it."""
         await self._child.stop(0)
         self._earlier_restarts += self._child.restarts
-        self._child, self.problem, self._stopping = self._new_child(), "", False
+        self._child, self.problem = self._new_child(), ""
+        self._stopping = self._given_up = False
         await self._child.start()
 
     def _on_message(self, message: Message) -> None:
@@ -119,8 +120,9 @@ class FitWorker:
             self._news.set()
         elif isinstance(message, WorkerFailed):
             log.error("fit worker cannot start: %s", message.message)
-            self.problem = message.message
+            self.problem, self._given_up = message.message, True
             self._child.give_up()
+            self._news.set()
         else:
             self._inbox.put_nowait(message)
 

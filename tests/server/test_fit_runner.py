@@ -480,6 +480,24 @@ def test_without_a_worker_fits_wait(
     run(scene())
 
 
+def test_a_worker_that_could_not_start_is_tried_again(
+    store: FolderStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(fit_runner, "UNAVAILABLE_S", 0.05)
+    model = tmp_path / "model"
+    needs_it = WORKER.replace('digest == "broken"', f"not os.path.exists({str(model)!r})")
+
+    async def scene() -> None:
+        async with serving(store, argv=(sys.executable, "-c", needs_it, DIGEST)) as server:
+            id = server.submit()
+            await until(lambda: "the model is missing" in server.runner.problem)
+            model.touch()
+            assert (await server.end(id)).state == "succeeded"
+            assert server.runner.problem == ""
+
+    run(scene())
+
+
 def test_an_idle_worker_is_stopped_and_comes_back(store: FolderStore) -> None:
     async def scene() -> None:
         async with serving(store, lease_s=0.1, idle_s=0.2) as server:
