@@ -24,20 +24,16 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 class LockedPipeline:
     """The tail enters by `prompt_embeds`; solver and starting noise are those of hiper-serve.
 
-    One thread is the lock: it is fair, and PyTorch keeps one team of workers. A prompt is encoded once, as in the
-    engine.
+    One thread is the lock, which is fair. A prompt is encoded once, as in the engine.
     """
 
     def __init__(self, model: str, dtype: str) -> None:
         self._dtype = _DTYPES[dtype]
-        pipeline: Any = StableDiffusionPipeline.from_pretrained(
-            find_folder(model), safety_checker=None, dtype=self._dtype
-        )
-        pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
-        pipeline.set_progress_bar_config(disable=True)
-        self._pipeline = pipeline
-        self._encode = cache(lambda prompt: pipeline.encode_prompt(prompt, "cpu", 1, True))
         self._thread = ThreadPoolExecutor(1)
+        # Loading computes, too. In another thread it would get a team of workers of its own, and OpenMP lets the teams
+        # of a process that has more workers than cores sleep between any two operations: twice the time an edit.
+        self._pipeline = self._thread.submit(_load, model, self._dtype).result()
+        self._encode = cache(lambda prompt: self._pipeline.encode_prompt(prompt, "cpu", 1, True))
 
     async def paint(self, request: EditRequest) -> NDArray[np.uint8]:
         """Wait for the lock, and paint."""
@@ -69,3 +65,10 @@ class LockedPipeline:
     def _noise(self, seed: int) -> Tensor:
         side = self._pipeline.unet.config.sample_size
         return draw_noise([seed], side, side).to(self._dtype)
+
+
+def _load(model: str, dtype: torch.dtype) -> Any:
+    pipeline: Any = StableDiffusionPipeline.from_pretrained(find_folder(model), safety_checker=None, dtype=dtype)
+    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
