@@ -113,7 +113,8 @@ class EditDesk:
             told.wait()  # the first step may be quicker than the news that the edit was accepted
             wanted = progress.step in previews and not self._outbox.crowded
             preview = _pixels(progress.preview()) if wanted else None
-            self._outbox.put(EditStep(id=id, step=progress.step, steps=progress.steps, preview=preview))
+            step = EditStep(id=id, step=progress.step, steps=progress.steps, preview=preview)
+            self._outbox.put(step, urgent=preview is not None)
 
         return tell
 
@@ -162,7 +163,8 @@ class EditDesk:
                 distinct_tails=len({request.tail for request in call.requests} - {None}),
                 bucket=next(bucket for bucket in self._buckets if bucket >= call.rows),
                 latency_ms=call.latency_ms,
-            )
+            ),
+            urgent=False,
         )
 
 
