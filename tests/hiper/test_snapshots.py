@@ -88,6 +88,7 @@ from safetensors.torch import load_file
 from hiper.fit import fit_tail
 from hiper.snapshots import keep_snapshots
 from tests.hiper.test_snapshots import CONFIG, IDENTITY
+torch.set_num_threads(1)
 folder, inputs = sys.argv[1], load_file(sys.argv[1] + "/inputs.safetensors")
 fit = fit_tail(UNet2DConditionModel.from_pretrained(folder), **inputs, config=CONFIG)
 for progress in keep_snapshots(fit, folder + "/fit.safetensors", 1, IDENTITY):
@@ -97,7 +98,7 @@ for progress in keep_snapshots(fit, folder + "/fit.safetensors", 1, IDENTITY):
 """
 
 
-def test_a_killed_fit_resumes_as_if_nothing_had_happened(fit_inputs, whole, tmp_path):
+def test_a_killed_fit_resumes_as_if_nothing_had_happened(one_thread, fit_inputs, whole, tmp_path):
     unet, *inputs = fit_inputs
     unet.save_pretrained(tmp_path)
     names = ["latents", "prompt_embedding", "alphas_cumprod"]

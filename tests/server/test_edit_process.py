@@ -278,7 +278,8 @@ def test_a_slow_front_loses_previews_and_no_results(bundle: Path) -> None:
         heard = Engine.hear_until(Engine(None, ours), *names)  # type: ignore[arg-type]
     steps = [it for it in heard if isinstance(it, EditStep)]
     assert len(steps) == 800 and sum(isinstance(it, EditDone) for it in heard) == 4
-    assert 0 < sum(it.preview is not None for it in steps) <= 2 * CROWD
+    # Those that wait, those that are being sent, and those that the socket took.
+    assert 0 < sum(it.preview is not None for it in steps) <= 3 * CROWD
 
 
 def test_tails_are_parsed_once_and_forgotten_by_size() -> None:
