@@ -4,18 +4,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-
-class _RateColumn(ProgressColumn):
-    """Rows per second, or seconds per row where those are many."""
-
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        if not speed:
-            return Text("")
-        return Text(f"{speed:.1f} rows/s" if speed >= 1 else f"{1 / speed:.1f} s/row", style="cyan")
+from engine.rate_column import RateColumn
 
 
 @contextmanager
@@ -33,7 +24,7 @@ def row_progress(what: str, pending: int, done: int) -> Iterator[Callable[[int],
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TextColumn("{task.fields[note]}"),
-        _RateColumn(),
+        RateColumn("row"),
         TimeRemainingColumn(),
     )
     # Over hours, the rate of the last half minute says little.

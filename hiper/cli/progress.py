@@ -6,25 +6,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from engine.rate_column import RateColumn
 from hiper.cli.console import messages
 
 if TYPE_CHECKING:
     from hiper.edit import EditConfig
     from hiper.fit import FitProgress
-
-
-class RateColumn(ProgressColumn):
-    """Steps per second, or seconds per step where those are many."""
-
-    def render(self, task: Task) -> Text:
-        """One task's rate."""
-        speed = task.finished_speed or task.speed
-        if not speed:
-            return Text("")
-        return Text(f"{speed:.1f} steps/s" if speed >= 1 else f"{1 / speed:.1f} s/step", style="cyan")
 
 
 @contextmanager
@@ -64,7 +53,7 @@ def _progress() -> Progress:
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TextColumn("{task.fields[note]}"),
-        RateColumn(),
+        RateColumn("step"),
         TimeRemainingColumn(compact=True),
     )
     return Progress(*columns, console=console, disable=not console.is_terminal)
