@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import itertools
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,8 +44,7 @@ class FitOptions:
 
     def command(self) -> Sequence[str]:
         """Of the process that fits."""
-        options = {"--model": self.model, "--device": self.device, "--dtype": self.dtype, "--nice": "0"}
-        return [sys.executable, "-m", "hiper.worker", *(f"{name}={value}" for name, value in options.items())]
+        return fit_worker.worker_command(self.model, self.device, self.dtype, nice=0)
 
 
 class FitWorker(Worker):

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from engine.server.edit_engine import EditEngine
 from engine.server.fit_attempt import RETRY_S, FitAttempt, insist
 from engine.server.fit_previews import FitPreviews
 from engine.server.fit_queue import MAX_LOST
-from engine.server.fit_worker import FitWorker, WorkerUnavailable
+from engine.server.fit_worker import FitWorker, WorkerUnavailable, worker_command
 from engine.server.messages import EngineReady, FitFailed, WorkerReady
 from engine.server.metrics import Metrics
 from engine.server.settings import Settings
@@ -56,7 +55,9 @@ class FitRunner:
         first_step_s: float = FIRST_STEP_S,
     ) -> None:
         self._store, self._edits, self._settings, self._metrics = store, edits, settings, metrics
-        self._worker = FitWorker(argv or _command(settings))
+        self._worker = FitWorker(
+            argv or worker_command(settings.model, settings.fit_device, settings.fit_dtype, settings.fit_nice)
+        )
         self._previews = FitPreviews(store, edits, settings.edit_timeout_s)
         self._idle_s, self._first_step_s = idle_s, first_step_s
         self._mismatch = ""
@@ -236,16 +237,6 @@ class FitRunner:
             del self._failures[attempt.fit.id]
         if fit is not None and fit.finished_at is not None:
             self._metrics.on_fit_end(fit.state)
-
-
-def _command(settings: Settings) -> list[str]:
-    options = {
-        "--model": settings.model,
-        "--device": settings.fit_device,
-        "--dtype": settings.fit_dtype,
-        "--nice": str(settings.fit_nice),
-    }
-    return [sys.executable, "-m", "hiper.worker", *(f"{name}={value}" for name, value in options.items())]
 
 
 def _compare(worker: WorkerReady, bundle: EngineReady) -> str:

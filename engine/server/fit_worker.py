@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 from collections.abc import Sequence
 
 from engine.server.child import Child, ChildDown
@@ -133,3 +134,9 @@ class FitWorker:
             self.problem = f"the fit worker ended {self._lost_in_a_row} times before it was ready; see the server's log"
         self._inbox.put_nowait(None)
         self._news.set()
+
+
+def worker_command(model: str, device: str, dtype: str, nice: int) -> list[str]:
+    """What starts `hiper.worker`, but for its end of the line."""
+    options = {"--model": model, "--device": device, "--dtype": dtype, "--nice": str(nice)}
+    return [sys.executable, "-m", "hiper.worker", *(f"{name}={value}" for name, value in options.items())]
