@@ -12,7 +12,7 @@ def remaining_s(row: FitRow, events: Sequence[Event], now: float) -> float | Non
 
     Args:
         row: the fit.
-        events: all of its events, in their order.
+        events: in their order; those that `FitTable.pace` keeps tell as much as all.
         now: seconds since the epoch.
 
     Returns:

@@ -63,7 +63,21 @@ class FitTable(Tables):
                 "SELECT seq, kind, data, at FROM events WHERE fit_id = ? AND seq > ? ORDER BY seq",
                 (fit_id, min(after, _MAX_INTEGER)),
             )
-            return [Event(row["seq"], row["kind"], json.loads(row["data"]), row["at"]) for row in rows]
+            return [_event(row) for row in rows]
+
+    def pace(self, fit_id: str) -> list[Event]:
+        """The first and the last news of steps since a fit's latest attempt began; less where there is less."""
+        since = (
+            "FROM events WHERE fit_id = :id AND kind = 'progress' AND seq > (SELECT coalesce(max(seq), 0) FROM events "
+            "WHERE fit_id = :id AND kind IN ('started', 'resumed'))"
+        )
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                f"SELECT seq, kind, data, at FROM events WHERE fit_id = :id AND seq IN "
+                f"((SELECT min(seq) {since}), (SELECT max(seq) {since})) ORDER BY seq",
+                {"id": fit_id},
+            )
+            return [_event(row) for row in rows]
 
     def previews(self, fit_id: str) -> list[int]:
         """The steps of which there are pictures."""
@@ -105,3 +119,7 @@ def fit_row(row: Row) -> FitRow:
     values["error"] = row["error"] and json.loads(row["error"])
     values["cancel_requested"] = bool(row["cancel_requested"])
     return FitRow(**values)
+
+
+def _event(row: Row) -> Event:
+    return Event(row["seq"], row["kind"], json.loads(row["data"]), row["at"])

@@ -324,8 +324,10 @@ def test_a_fit_tells_its_story(store: Store) -> None:
     store.record_step(fit.id, 1, 3, 4, [float("nan")], 30)
     assert [event.kind for event in store.events(fit.id)] == ["queued", "started", "progress", "checkpoint", "progress"]
     assert store.events(fit.id, 2)[0].data == {"step": 2, "steps": 4, "loss": 0.25, "losses": [0.5, 0.25]}
+    assert store.pace(fit.id) == [event for event in store.events(fit.id) if event.kind == "progress"]
     store.requeue_fit(fit.id, 1, counts=True)
     claim = store.claim_fit(30)
+    assert store.pace(fit.id) == []
     assert claim and claim.checkpoint == b"snapshot" and (claim.fit.step, claim.fit.attempt) == (2, 2)
     tail = store.finish_fit(fit.id, 2, TAIL)
     assert tail and tail.image == fit.image and tail.name == "rex"

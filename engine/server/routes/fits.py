@@ -211,7 +211,7 @@ async def read_image(services: ServicesDep, row: OwnFit) -> Response:
 def describe(services: Services, row: FitRow) -> Fit:
     """A fit as the interface shows it; reads from the store."""
     place = f"/v1/fits/{row.id}"
-    events = services.store.events(row.id) if row.state == "running" else []
+    news = services.store.pace(row.id) if row.state == "running" else []
     return Fit(
         id=row.id,
         status=row.state,
@@ -223,7 +223,7 @@ def describe(services: Services, row: FitRow) -> Fit:
         loss=row.loss,
         losses=list(row.losses),
         queue_position=services.store.queue_position(row.id) if row.state == "queued" else None,
-        eta_s=remaining_s(row, events, time.time()),
+        eta_s=remaining_s(row, news, time.time()),
         attempt=row.attempt,
         created_at=row.created_at,
         started_at=row.started_at,
