@@ -1,17 +1,15 @@
 """Pictures as files that are named by their content."""
 
 import hashlib
-import re
 import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
 from engine.atomic_file import write_atomically
+from engine.server.pictures import SUFFIX, picture_name
 from engine.server.sqlite_database import storage_errors
-from engine.server.store_errors import StoreError
 
-_SUFFIX = ".png"
 _PIN_S = 60.0
 
 
@@ -79,7 +77,7 @@ class Blobs:
 
     def names(self) -> set[str]:
         """All pictures there are."""
-        return {path.stem for path in self.folder.glob(f"*{_SUFFIX}")}
+        return {path.stem for path in self.folder.glob(f"*{SUFFIX}")}
 
     def sweep(self) -> None:
         """Remove what a crash left unfinished."""
@@ -88,6 +86,4 @@ class Blobs:
 
     def path(self, sha256: str) -> Path:
         """Where a picture lies, or would lie."""
-        if not re.fullmatch("[0-9a-f]{64}", sha256):
-            raise StoreError(f"{sha256!r:.80} is no picture's name; it is a SHA-256 in 64 hex digits")
-        return self.folder / f"{sha256}{_SUFFIX}"
+        return self.folder / picture_name(sha256)

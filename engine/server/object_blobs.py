@@ -9,10 +9,10 @@ from typing import Final
 import obstore
 from obstore.exceptions import BaseError, NotFoundError
 
+from engine.server.pictures import SUFFIX, picture_name
 from engine.server.store_errors import PictureMissing, StoreError
 
 _SCHEMES: Final = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss")
-_SUFFIX: Final = ".png"
 
 
 class ObjectBlobs:
@@ -46,12 +46,12 @@ class ObjectBlobs:
     def put(self, sha256: str, png: bytes) -> None:
         """Store a picture."""
         with self._errors():
-            obstore.put(self._store, _key(sha256), png, use_multipart=False)
+            obstore.put(self._store, picture_name(sha256), png, use_multipart=False)
 
     def has(self, sha256: str) -> bool:
         """Whether there is a picture of that name."""
         with self._errors(), contextlib.suppress(NotFoundError, FileNotFoundError):
-            obstore.head(self._store, _key(sha256))
+            obstore.head(self._store, picture_name(sha256))
             return True
         return False
 
@@ -63,21 +63,21 @@ class ObjectBlobs:
         """
         with self._errors():
             try:
-                return bytes(obstore.get(self._store, _key(sha256)).bytes())
+                return bytes(obstore.get(self._store, picture_name(sha256)).bytes())
             except (NotFoundError, FileNotFoundError) as error:
                 raise PictureMissing(f"{self.place} has no picture {sha256}; run hiper-serve check") from error
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove pictures; one that is not there counts as removed."""
         with self._errors():
-            if keys := [_key(sha256) for sha256 in names]:
+            if keys := [picture_name(sha256) for sha256 in names]:
                 obstore.delete(self._store, keys)
 
     def names(self) -> set[str]:
         """All pictures there are."""
         with self._errors():
             pages = obstore.list(self._store)
-            return {meta["path"].rpartition("/")[2].removesuffix(_SUFFIX) for page in pages for meta in page}
+            return {meta["path"].rpartition("/")[2].removesuffix(SUFFIX) for page in pages for meta in page}
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
@@ -92,9 +92,3 @@ def _may_be_plain() -> bool:
     """Whether an endpoint may be http://; obstore looks at these variables only where no other option is given."""
     values = (os.environ.get(f"{cloud}_ALLOW_HTTP", "") for cloud in ("AWS", "AZURE", "GOOGLE"))
     return any(value.lower() in ("1", "true") for value in values)
-
-
-def _key(sha256: str) -> str:
-    if len(sha256) != 64 or set(sha256) - set("0123456789abcdef"):
-        raise StoreError(f"{sha256!r:.80} is no picture's name; it is a SHA-256 in 64 hex digits")
-    return f"{sha256}{_SUFFIX}"

@@ -1,9 +1,13 @@
 """Pictures, and which of them anything still refers to."""
 
+import re
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Final, Protocol
 
 from engine.server.database import Connection
+from engine.server.store_errors import StoreError
+
+SUFFIX: Final = ".png"
 
 _REFERRED = (
     "SELECT image FROM fits WHERE image = :image UNION ALL SELECT image FROM tails WHERE image = :image "
@@ -35,6 +39,17 @@ class Pictures(Protocol):
 
     def tidy(self, images: set[str]) -> None:
         """After that transaction: remove those of them that nothing refers to."""
+
+
+def picture_name(sha256: str) -> str:
+    """What a picture's file or object is called.
+
+    Raises:
+        StoreError: it is no SHA-256.
+    """
+    if not re.fullmatch("[0-9a-f]{64}", sha256):
+        raise StoreError(f"{sha256!r:.80} is no picture's name; it is a SHA-256 in 64 hex digits")
+    return f"{sha256}{SUFFIX}"
 
 
 def unreferred(connection: Connection, images: Iterable[str]) -> list[str]:
