@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from engine.server.child import Child, ChildDown, State
-from engine.server.edit_engine import EditEvent, EngineDown
+from engine.server.edit_engine import STARTING, STOPPING, EditEvent, EngineDown
 from engine.server.engine_options import EngineOptions
 from engine.server.messages import (
     CancelEdit,
@@ -141,7 +141,7 @@ class EditClient:
         with suppress(TimeoutError):
             async with asyncio.timeout(grace_s):
                 await self._idle.wait()
-        self._end_all("cancelled", "the server is stopping; ask again when it is back")
+        self._end_all("cancelled", STOPPING)
         await self._child.stop(EXIT_S if grace_s else 0)
         self.ready = None
 
@@ -275,5 +275,5 @@ class EditClient:
         if self.failure is not None:
             return f"the edit engine cannot start: {self.failure}"
         if self._stopping:
-            return "the server is stopping; ask again when it is back"
-        return "the edit engine is starting; try again soon"
+            return STOPPING
+        return STARTING

@@ -1,9 +1,12 @@
 """What runs edits for the server: one process of this machine, or replicas of a cluster."""
 
 from collections.abc import AsyncGenerator
-from typing import Protocol
+from typing import Final, Protocol
 
 from engine.server.messages import EditAccepted, EditDone, EditEnded, EditStep, EngineReady, StartEdit
+
+STARTING: Final = "the edit engine is starting; try again soon"
+STOPPING: Final = "the server is stopping; ask again when it is back"
 
 EditEvent = EditAccepted | EditStep | EditDone | EditEnded
 

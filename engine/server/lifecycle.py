@@ -98,8 +98,7 @@ def assemble(
 ) -> Services:
     """Make all parts, none of them started; `make_edits` makes another engine than the one of this machine."""
     metrics = Metrics()
-    options = engine_options(settings, bundle)
-    edits = EditClient(options, metrics.on_call) if make_edits is None else make_edits(metrics)
+    edits = make_edits(metrics) if make_edits else EditClient(engine_options(settings, bundle), metrics.on_call)
     no_fits = why_no_fits(settings)
     services = Services(
         settings=settings,

@@ -15,7 +15,7 @@ from ray.exceptions import RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle, DeploymentResponseGenerator
 
-from engine.server.edit_engine import EditEvent, EngineDown
+from engine.server.edit_engine import STARTING, STOPPING, EditEvent, EngineDown
 from engine.server.messages import EditDone, EditEnded, EndReason, EngineReady, StartEdit, UnetCall
 
 ATTEMPTS: Final = 2
@@ -23,9 +23,6 @@ LOOK_S: Final = 1.0
 SILENCE_S: Final = 10.0
 
 Told = list[EditEvent | UnetCall]
-
-_STARTING: Final = "the edit engine is starting; try again soon"
-_STOPPING: Final = "the server is stopping; ask again when it is back"
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +99,7 @@ class RayEdits:
     async def edit(self, request: StartEdit) -> AsyncGenerator[EditEvent, None]:
         """Run an edit, as `EditEngine` says."""
         if self.ready is None or self._stopping:
-            raise EngineDown(_STOPPING if self._stopping else _STARTING)
+            raise EngineDown(STOPPING if self._stopping else STARTING)
         if request.id in self._under_way:
             raise ValueError(f"an edit named {request.id!r} is under way; name this one otherwise")
         self._under_way.add(request.id)
@@ -162,7 +159,7 @@ class RayEdits:
             if coming.done():
                 return coming.result()
             if cut.done():
-                return [_ended(request, "cancelled", _STOPPING)]
+                return [_ended(request, "cancelled", STOPPING)]
             return [_ended(request, "late", f"edit had no picture after {request.timeout_s:g} s; try again later")]
         except BackPressureError:
             return [_ended(request, "full", "as many edits are under way as there may be; try again soon")]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
+from engine.server.edit_engine import STARTING
 from engine.server.errors import ApiError
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Services:
             ApiError: there is no engine right now.
         """
         if self.edits.ready is None:
-            found = self.edits.failure or "the edit engine is starting; try again soon"
+            found = self.edits.failure or STARTING
             raise ApiError(503, "engine_unavailable", found, retry_after_s=2)
         return self.edits.ready
 
