@@ -42,6 +42,7 @@ EXECUTIONS = {
     "fp32-compiled": Execution(compile=True),
     "bf16-compiled": Execution(dtype="bf16", compile=True),
     "bf16-nhwc-plain": Execution(dtype="bf16", attention="plain", channels_last=True),
+    "bf16-nhwc-cudnn": Execution(dtype="bf16", attention="cudnn", channels_last=True),
     "bf16-nhwc-xformers": Execution(dtype="bf16", attention="xformers", channels_last=True),
     "bf16-nhwc-compiled": Execution(dtype="bf16", attention="sdpa", channels_last=True, compile=True),
     "bf16-nhwc-compiled-graph": Execution(

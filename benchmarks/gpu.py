@@ -17,7 +17,8 @@ EDITS = (1, 2, 4, 8, 16)
 PLAN_ROWS = (2, 4, 8, 16, 32)
 
 # As benchmarks/ladder.py has them. What compiles is a step of its own, so that each fits into a call.
-_EAGER = ("published", "fp32", "bf16-sdpa", "bf16-nhwc-sdpa", "bf16-nhwc-xformers", "bf16-nhwc-plain")
+_ATTENTION = ("bf16-nhwc-sdpa", "bf16-nhwc-cudnn", "bf16-nhwc-xformers", "bf16-nhwc-plain")
+_EAGER = ("published", "fp32", "bf16-sdpa", *_ATTENTION)
 _COMPILED = ("published", "bf16-nhwc-compiled", "bf16-nhwc-compiled-graph")
 _ROWS = ("published", "bf16-nhwc-sdpa", "bf16-nhwc-compiled-graph")
 _TORCH_WAYS = (

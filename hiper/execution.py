@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from hiper.errors import HiPerError
 
 Dtype = Literal["auto", "fp32", "bf16", "fp16"]
-Attention = Literal["auto", "xformers", "sdpa", "plain"]
+Attention = Literal["auto", "xformers", "sdpa", "cudnn", "plain"]
 
 TORCH_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -32,11 +34,12 @@ class Execution:
         device: "auto" (CUDA where there is a GPU), or a torch device such as "cpu" or "cuda:1".
         dtype: of the frozen weights and of autocast; the tail, its gradient and the loss stay in fp32. "auto" is bf16
             where the device computes in it, else fp16 on a GPU and fp32 on a CPU.
-        attention: "xformers", "sdpa" (torch's scaled_dot_product_attention), "plain" (matmul, softmax, matmul), or
+        attention: "xformers", "sdpa" (torch's scaled_dot_product_attention; on a GPU that is flash attention), "cudnn"
+            (the same, but cuDNN's kernel where that can have heads so wide), "plain" (matmul, softmax, matmul), or
             "auto": xformers on a GPU that has it installed, else sdpa; on a CPU the faster of sdpa and plain.
         channels_last: keep weights and feature maps as NHWC in memory.
         compile: run the UNet through torch.compile.
-        cuda_graph: record loss and gradient of a fit step once and replay them; needs a GPU.
+        cuda_graph: record a step of a fit once, Adam's update included, and replay it; needs a GPU.
     """
 
     device: str = "cpu"
@@ -102,31 +105,43 @@ def make_ready(unet: Any, execution: Execution) -> Execution:
     return resolved
 
 
-def graphed(function: Callable[..., tuple[Tensor, ...]], *examples: Tensor) -> Callable[..., tuple[Tensor, ...]]:
+Results = TypeVar("Results", bound=tuple[Tensor, ...])
+
+
+def graphed(
+    function: Callable[..., Results], *examples: Tensor, changed: Sequence[Tensor] = ()
+) -> Callable[..., Results]:
     """Record `function` once as a CUDA graph; each call copies its inputs into the recorded ones and replays it.
 
     Source: "Whole-network capture" in PyTorch's notes on CUDA semantics.
 
     Args:
-        function: of CUDA tensors of constant shape; it must not wait for the GPU nor change anything but its results.
+        function: of CUDA tensors of constant shape; it must not wait for the GPU.
         examples: inputs of the shapes and dtypes that every call will have.
+        changed: all tensors that the function writes to; recording leaves them as they were.
 
     Returns:
         A function of the same inputs. Its results are overwritten by its next call.
     """
     inputs = [example.clone() for example in examples]
+    before = [tensor.detach().clone() for tensor in changed]
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.device(inputs[0].device):
         aside = torch.cuda.Stream()
         aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):
+        with torch.cuda.stream(aside), warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", ".*running without CUDA graph capture"
+            )  # says Adam, which is to be captured
             for _ in range(3):  # cuDNN, cuBLAS and torch.compile choose their kernels here, which cannot be recorded
                 function(*inputs)
         torch.cuda.current_stream().wait_stream(aside)
         with torch.cuda.graph(graph):
             outputs = function(*inputs)
+    for tensor, value in zip(changed, before, strict=True):
+        tensor.detach().copy_(value)
 
-    def replay(*values: Tensor) -> tuple[Tensor, ...]:
+    def replay(*values: Tensor) -> Results:
         for recorded, value in zip(inputs, values, strict=True):
             recorded.copy_(value)
         graph.replay()
@@ -189,16 +204,28 @@ def _check_attention(attention: Attention, device: str) -> Attention:
         raise ExecutionError(
             "xformers attention was asked for but is not installed; run: pip install 'hiper[xformers]'"
         )
-    if attention == "xformers" and not _is_cuda(device):
-        raise ExecutionError(f"xformers needs an NVIDIA GPU but the device is {device}; use --attention sdpa")
+    if attention in ("xformers", "cudnn") and not _is_cuda(device):
+        raise ExecutionError(f"{attention} needs an NVIDIA GPU but the device is {device}; use --attention sdpa")
     return attention
 
 
 def _set_attention(unet: Any, attention: Attention) -> None:
-    """By diffusers' own methods: its "default" processor is the plain one, and taking xformers off leaves sdpa."""
+    """By diffusers' own methods: taking xformers off leaves sdpa, and its "default" processor is the plain one."""
+    unet.disable_xformers_memory_efficient_attention()
     if attention == "xformers":
         unet.enable_xformers_memory_efficient_attention()
-    elif attention == "sdpa":
-        unet.disable_xformers_memory_efficient_attention()
-    else:
+    elif attention == "cudnn":
+        unet.set_attn_processor({name: _CudnnFirst(sdpa) for name, sdpa in unet.attn_processors.items()})
+    elif attention == "plain":
         unet.set_default_attn_processor()
+
+
+class _CudnnFirst:
+    """An attention processor around another that prefers cuDNN's kernel; of its own accord PyTorch prefers flash."""
+
+    def __init__(self, processor: Callable[..., Tensor]) -> None:
+        self._processor = processor
+
+    def __call__(self, *inputs: Any, **options: Any) -> Tensor:
+        with sdpa_kernel([SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION], set_priority=True):
+            return self._processor(*inputs, **options)

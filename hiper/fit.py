@@ -144,12 +144,12 @@ def fit_tail(
 def _steps(objective: Objective, config: FitConfig, state: FitState) -> Iterator[FitProgress]:
     descent = Descent(state, objective.execution)
     with frozen(objective.unet):
-        loss_and_gradient = _loss_and_gradient(objective, config, descent)
+        make_step = _step(objective, config, descent)
         held_out_loss = _held_out_loss(objective, config)
         while state.step < config.steps and not _on_plateau(state, config):
             noise, timesteps = objective.draw(config.timesteps_per_step, config.stratified, descent.generator)
-            loss, gradient = loss_and_gradient(noise, timesteps)
-            descent.step(gradient, config.learning_rate_at(state.step))
+            descent.learning_rate.fill_(config.learning_rate_at(state.step))
+            (loss,) = make_step(noise, timesteps)
             state, held_out = descent.state_after(state), None
             if _is_evaluated(state.step, config):
                 held_out = held_out_loss(descent.tail)
@@ -157,14 +157,18 @@ def _steps(objective: Objective, config: FitConfig, state: FitState) -> Iterator
             yield FitProgress(_finite(loss, state.step), held_out, state)
 
 
-def _loss_and_gradient(objective: Objective, config: FitConfig, descent: Descent) -> Callable[..., tuple[Tensor, ...]]:
-    def loss_and_gradient(noise: Tensor, timesteps: Tensor) -> tuple[Tensor, ...]:
+def _step(objective: Objective, config: FitConfig, descent: Descent) -> Callable[[Tensor, Tensor], tuple[Tensor]]:
+    """One step of the descent as a function of noise and timesteps, which returns the loss before it."""
+
+    def step(noise: Tensor, timesteps: Tensor) -> tuple[Tensor]:
         loss = objective.loss(descent.tail, noise, timesteps)
-        return loss.detach(), *torch.autograd.grad(descent.scaled(loss), descent.tail)
+        descent.step(loss)
+        return (loss.detach(),)
 
     if not objective.execution.cuda_graph:
-        return loss_and_gradient
-    return graphed(loss_and_gradient, *objective.draw(config.timesteps_per_step, False, torch.Generator()))
+        return step
+    examples = objective.draw(config.timesteps_per_step, False, torch.Generator())
+    return graphed(step, *examples, changed=descent.changed_by_a_step())
 
 
 def _held_out_loss(objective: Objective, config: FitConfig) -> Callable[[Tensor], float]:

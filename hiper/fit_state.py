@@ -65,33 +65,55 @@ class FitState:
 
 
 class Descent:
-    """The live side of a FitState: a tail on its device, the optimiser and the random generator that move it."""
+    """The live side of a FitState: a tail on its device, the optimiser and the random generator that move it.
+
+    Attributes:
+        tail: (tail_tokens, dim), fp32.
+        learning_rate: of the next step, (); to be filled.
+        generator: of timesteps and noise.
+    """
 
     def __init__(self, state: FitState, execution: Execution) -> None:
-        self.tail = state.tail.to(execution.device, copy=True).requires_grad_()
+        device = execution.device
+        self.tail = state.tail.to(device, copy=True).requires_grad_()
+        self.learning_rate = torch.zeros((), device=device)
         self.generator = torch.Generator()
         self.generator.set_state(state.generator)
-        self._adam = torch.optim.Adam([self.tail], betas=(0.9, 0.999), eps=1e-8)
+        # Fused, Adam asks the host nothing, so that a CUDA graph can hold it.
+        self._adam = torch.optim.Adam(
+            [self.tail],
+            lr=self.learning_rate,
+            betas=(0.9, 0.999),
+            eps=1e-8,
+            fused=True,
+            capturable=execution.cuda_graph,
+        )
         self._adam.state[self.tail] = {
-            "step": state.adam_step.clone(),
-            "exp_avg": state.adam_mean.to(execution.device, copy=True),
-            "exp_avg_sq": state.adam_square.to(execution.device, copy=True),
+            "step": state.adam_step.to(device, copy=True),
+            "exp_avg": state.adam_mean.to(device, copy=True),
+            "exp_avg_sq": state.adam_square.to(device, copy=True),
         }
-        self._scaler = torch.amp.GradScaler(torch.device(execution.device).type, enabled=execution.dtype == "fp16")
+        self._scaler = torch.amp.GradScaler(torch.device(device).type, enabled=execution.dtype == "fp16")
         scale, growth_tracker = state.loss_scale.tolist()
         scaling = {"scale": scale, "_growth_tracker": int(growth_tracker)}
         self._scaler.load_state_dict(self._scaler.state_dict() | scaling)
 
-    def scaled(self, loss: Tensor) -> Tensor:
-        """The loss whose gradient `step` takes: larger in fp16, where small gradients would vanish."""
-        return self._scaler.scale(loss)
+    def step(self, loss: Tensor) -> None:
+        """Move the tail against the gradient of a loss; not at all where that is not finite in fp16.
 
-    def step(self, gradient: Tensor, learning_rate: float) -> None:
-        """Move the tail against the gradient of the scaled loss; not at all where that is not finite in fp16."""
-        self.tail.grad = gradient
-        self._adam.param_groups[0]["lr"] = learning_rate
+        The loss is scaled meanwhile, since small gradients would vanish in fp16.
+        """
+        (self.tail.grad,) = torch.autograd.grad(self._scaler.scale(loss), self.tail)
         self._scaler.step(self._adam)
         self._scaler.update()
+
+    def changed_by_a_step(self) -> list[Tensor]:
+        """All tensors that `step` writes to."""
+        tensors = [self.tail, *self._adam.state[self.tail].values()]
+        if self._scaler.is_enabled():
+            self._scaler.scale(self.learning_rate)  # makes the two tensors below
+            tensors += [self._scaler._scale, self._scaler._growth_tracker]
+        return tensors
 
     def state_after(self, state: FitState) -> FitState:
         """The state that follows `state` by one step."""

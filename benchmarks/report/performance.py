@@ -15,7 +15,7 @@ BEGIN = "<!-- ladder: written by hiper-bench report --readme; do not edit -->"
 END = "<!-- ladder: end -->"
 WAITING = "not measured"
 
-_TITLES = {"fit": "A fit: ms a step and row", "edit": "An edit, 50 guided steps: ms"}
+_TITLES = {"fit": "A fit: ms a step and row", "edit": "An edit, {edit_steps} guided steps: ms"}
 
 
 def tables(records: Sequence[Record]) -> str:
@@ -49,17 +49,19 @@ def counts(ladder: Record) -> Table:
 
 def rungs(kind: str, device: str, ladder: Record, records: Sequence[Record]) -> Table:
     """One ladder on one device, from its floors to its outcomes."""
-    model, gpu = str(ladder.settings["model"]), ladder.settings["datasheets"][device]["name"]
+    gpu = ladder.settings["datasheets"][device]["name"]
     rows = [
         [
             rung["rung"],
             f"`{rung['case']}`",
             *(text.number(rung[f"{name}_ms"]) for name in ("floor", "host", "device", "predicted")),
-            outcome(kind, rung, model, gpu, records),
+            outcome(kind, rung, ladder, gpu, records),
         ]
         for rung in ladder.results["predictions"][device][kind]
     ]
-    return Table((_TITLES[kind], "case", "floor", "host", "device", "predicted", "outcome"), rows)
+    return Table(
+        (_TITLES[kind].format_map(ladder.settings), "case", "floor", "host", "device", "predicted", "outcome"), rows
+    )
 
 
 def _peaks(sheet: dict[str, Any]) -> str:
@@ -68,14 +70,15 @@ def _peaks(sheet: dict[str, Any]) -> str:
     return f"Peaks, dense: {', '.join(peaks)}; {sheet['bytes_per_s'] / 1e12:.2f} TB/s ({sheet['source']})."
 
 
-def outcome(kind: str, rung: dict[str, Any], model: str, gpu: str, records: Sequence[Record]) -> str:
+def outcome(kind: str, rung: dict[str, Any], ladder: Record, gpu: str, records: Sequence[Record]) -> str:
     """What was measured of a rung on a GPU of that name, in milliseconds with its interval."""
+    model, edit_steps = str(ladder.settings["model"]), int(ladder.settings["edit_steps"])
     there = (record for record in records if record.kind in ("fit", "edit", "rows") and _is_of(record, model, gpu))
-    found = next((samples for record in there if (samples := _samples(kind, rung, record))), None)
+    found = next((samples for record in there if (samples := _samples(kind, rung, edit_steps, record))), None)
     return text.estimate(bootstrap.median(found)) if found else WAITING
 
 
-def _samples(kind: str, rung: dict[str, Any], record: Record) -> list[float]:
+def _samples(kind: str, rung: dict[str, Any], edit_steps: int, record: Record) -> list[float]:
     case, rows = rung["case"], int(rung["rows"])
     if kind == record.kind == "fit" and rows == record.settings.get("rows", 1):
         return [sample / rows for sample in record.results.get(case, {}).get("samples_ms", [])]
@@ -84,7 +87,7 @@ def _samples(kind: str, rung: dict[str, Any], record: Record) -> list[float]:
     if kind == "edit" and record.kind == "rows" and rows > 2:
         edits = rows // 2
         step = record.results.get(case, {}).get(str(edits), {}).get("distinct", {})
-        return [50 * sample / edits for sample in step.get("samples_ms", [])]
+        return [edit_steps * sample / edits for sample in step.get("samples_ms", [])]
     return []
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-Attention = Literal["auto", "xformers", "sdpa", "plain"]
+Attention = Literal["auto", "xformers", "sdpa", "cudnn", "plain"]
 Crop = Literal["centre", "pad", "stretch"]
 Dtype = Literal["auto", "fp32", "bf16", "fp16"]
 Precision = Literal["exact", "fast"]

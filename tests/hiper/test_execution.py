@@ -7,6 +7,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
+from torch.nn.attention import SDPBackend, _cur_sdpa_kernel_backends
+from torch.nn.functional import scaled_dot_product_attention
 
 from hiper import execution
 from hiper.execution import Execution, ExecutionError, graphed, has_fast_bf16, make_ready, resolve
@@ -59,6 +61,7 @@ def test_auto_is_what_the_machine_does_best(machine, has, latent_size, device, d
         ({}, {"attention": "xformers"}, r"not installed; run: pip install 'hiper\[xformers\]'"),
         ({"gpu": (9, 0)}, {"device": "cuda", "attention": "xformers"}, r"run: pip install 'hiper\[xformers\]'"),
         ({"xformers": True}, {"attention": "xformers"}, "xformers needs an NVIDIA GPU .* use --attention sdpa"),
+        ({}, {"attention": "cudnn"}, "cudnn needs an NVIDIA GPU but the device is cpu; use --attention sdpa"),
         ({}, {"cuda_graph": True}, "a CUDA graph needs an NVIDIA GPU but the device is cpu"),
     ],
 )
@@ -71,7 +74,7 @@ def test_what_is_asked_for_and_missing_is_an_error(machine, has, wish, message):
 def test_unknown_choices_name_the_known_ones():
     with pytest.raises(ValueError, match="dtype is 'fp8' but must be one of auto, fp32, bf16, fp16"):
         Execution(dtype="fp8")
-    with pytest.raises(ValueError, match="attention is 'flash' but must be one of auto, xformers, sdpa, plain"):
+    with pytest.raises(ValueError, match="attention is 'flash' but must be one of auto, xformers, sdpa, cudnn, plain"):
         Execution(attention="flash")
 
 
@@ -123,9 +126,43 @@ def test_bf16_rounds_the_weights_once(fit_inputs, machine, caplog):
 def test_xformers_is_really_switched_on(machine):
     machine(gpu=(9, 0), xformers=True)
     calls = []
-    unet = SimpleNamespace(enable_xformers_memory_efficient_attention=lambda: calls.append("xformers"))
+    unet = SimpleNamespace(
+        disable_xformers_memory_efficient_attention=lambda: calls.append("sdpa"),
+        enable_xformers_memory_efficient_attention=lambda: calls.append("xformers"),
+    )
     execution._set_attention(unet, resolve(Execution("cuda")).attention)
-    assert calls == ["xformers"]
+    assert calls == ["sdpa", "xformers"]
+
+
+def test_cudnn_is_asked_first_and_changes_nothing_else(fit_inputs, monkeypatch):
+    orders = []
+
+    def attention(*inputs, **options):
+        orders.append(_cur_sdpa_kernel_backends(with_priority=True))
+        return scaled_dot_product_attention(*inputs, **options)
+
+    wanted = predict(fit_inputs.unet, *fit_inputs[1:3])
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", attention)
+    execution._set_attention(fit_inputs.unet, "cudnn")
+    assert torch.equal(predict(fit_inputs.unet, *fit_inputs[1:3]), wanted)
+    assert {tuple(order) for order in orders} == {(SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION)}
+    assert make_ready(fit_inputs.unet, Execution(attention="plain")).attention == "plain"
+    assert {type(processor) for processor in fit_inputs.unet.attn_processors.values()} == {AttnProcessor}
+
+
+def test_a_recording_repeats_the_function_and_not_what_it_changed_meanwhile(graphs):
+    count = torch.zeros(())
+
+    def function(value):
+        count.add_(1)
+        return (value * 2 + count,)
+
+    replay = graphed(function, torch.zeros(3), changed=[count])
+    assert count == 0
+    for calls in (1, 2):
+        assert torch.equal(replay(torch.tensor([5.0, 6, 7]))[0], torch.tensor([10.0, 12, 14]) + calls)
+    with pytest.raises(RuntimeError, match="not permitted when stream is capturing"):
+        graphed(lambda value: (value * value.sum().item(),), torch.ones(3))
 
 
 @pytest.mark.slow

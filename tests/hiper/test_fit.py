@@ -238,6 +238,19 @@ def test_fp16_skips_a_step_that_overflows_and_lowers_its_scale(fit_inputs):
     assert after.loss_scale[0] == pytest.approx(5e29)
 
 
+@pytest.mark.parametrize("dtype", ["fp32", "fp16"])
+def test_a_recorded_step_holds_all_of_a_step(fit_inputs, graphs, dtype):
+    fit_inputs.unet.to(torch.float16 if dtype == "fp16" else torch.float32)
+    wanted = list(fit_tail(*fit_inputs, FAST, execution=Execution(dtype=dtype)))
+    found = list(fit_tail(*fit_inputs, FAST, execution=Execution(dtype=dtype, cuda_graph=True)))
+    (graph,) = graphs
+    assert torch.ops.aten._fused_adam_.tensor_lr in [operation for operation, *_ in graph.operations]
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert ours.loss == theirs.loss and ours.held_out_loss == theirs.held_out_loss
+        for name in ("tail", "adam_step", "adam_mean", "adam_square", "loss_scale"):
+            assert torch.equal(getattr(ours.state, name), getattr(theirs.state, name)), name
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", ["fp32", "bf16", "fp16"])
 def test_a_cuda_graph_makes_the_same_steps(fit_inputs, dtype):
