@@ -152,9 +152,9 @@ def _steps(objective: Objective, config: FitConfig, state: FitState) -> Iterator
             (loss,) = make_step(noise, timesteps)
             state, held_out = descent.state_after(state), None
             if _is_evaluated(state.step, config):
-                held_out = held_out_loss(descent.tail)
+                held_out = _finite("held-out loss", held_out_loss(descent.tail), state.step)
                 state = state.keep_better(held_out, config.least_gain)
-            yield FitProgress(_finite(loss, state.step), held_out, state)
+            yield FitProgress(_finite("loss", loss.item(), state.step), held_out, state)
 
 
 def _step(objective: Objective, config: FitConfig, descent: Descent) -> Callable[[Tensor, Tensor], tuple[Tensor]]:
@@ -201,8 +201,7 @@ def _on_plateau(state: FitState, config: FitConfig) -> bool:
     return 0 < config.patience * config.evaluate_every <= state.step - state.best_step
 
 
-def _finite(loss: Tensor, step: int) -> float:
-    value = loss.item()
+def _finite(what: str, value: float, step: int) -> float:
     if not math.isfinite(value):
-        raise FitError(f"the loss is {value} at step {step} but must be finite; lower the learning rate")
+        raise FitError(f"the {what} is {value} at step {step} but must be finite; lower the learning rate")
     return value

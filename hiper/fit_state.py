@@ -59,9 +59,9 @@ class FitState:
 
     def keep_better(self, held_out_loss: float, least_gain: float) -> FitState:
         """This state, with the current tail as the best where its loss is lower by a share of `least_gain`."""
-        if held_out_loss > self.best_loss * (1 - least_gain):
-            return self
-        return replace(self, best_loss=held_out_loss, best_step=self.step, best_tail=self.tail)
+        if held_out_loss < self.best_loss * (1 - least_gain):
+            return replace(self, best_loss=held_out_loss, best_step=self.step, best_tail=self.tail)
+        return self
 
 
 class Descent:

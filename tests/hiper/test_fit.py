@@ -211,6 +211,15 @@ def test_a_loss_that_is_not_finite_is_an_error(fit_inputs):
         next(fit_tail(*fit_inputs._replace(latents=fit_inputs.latents * math.nan), SHORT))
 
 
+def test_a_held_out_loss_that_is_not_finite_is_an_error_and_never_the_best(fit_inputs, monkeypatch):
+    state = next(fit_tail(*fit_inputs, FAST)).state
+    best = state.keep_better(1.0, 0.0)
+    assert best.keep_better(math.nan, 0.0) is best and state.keep_better(math.nan, 0.0) is state
+    monkeypatch.setattr("hiper.fit._held_out_loss", lambda *inputs: lambda tail: math.nan)
+    with pytest.raises(FitError, match="the held-out loss is nan at step 3 but must be finite; lower the learning"):
+        list(fit_tail(*fit_inputs, FAST))
+
+
 @pytest.mark.parametrize("change", [{"steps": 0}, {"learning_rate": -1.0}, {"tail_tokens": 0}, {"held_out": 0}])
 def test_impossible_configurations_are_errors(change):
     with pytest.raises(ValueError, match=f"{next(iter(change))} is .* but must be above 0"):
