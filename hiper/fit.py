@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -14,6 +14,8 @@ from hiper.errors import HiPerError, TailError
 from hiper.execution import Execution, graphed
 from hiper.fit_state import Descent, FitState
 from hiper.objective import Objective, frozen
+
+Decay = Literal["constant", "linear", "cosine"]
 
 # Shared by all fits, whatever their seed, so that their held-out losses can be compared.
 HELD_OUT_SEED = 230308767
@@ -41,11 +43,14 @@ class FitConfig:
         patience: evaluations without a gain after which the fit ends; 0 never ends it.
         least_gain: share of the best held-out loss by which another must be lower to count as a gain.
         seed: of timesteps and noise, drawn on the CPU: the same numbers on every device.
+
+    Raises:
+        ValueError: a number is outside its range, or there is no such decay.
     """
 
     tail_tokens: int = 5
     learning_rate: float = 5e-3
-    decay: Literal["constant", "linear", "cosine"] = "constant"
+    decay: Decay = "constant"
     steps: int = 1000
     timesteps_per_step: int = 1
     stratified: bool = False
@@ -59,6 +64,11 @@ class FitConfig:
         for name in ("tail_tokens", "learning_rate", "steps", "timesteps_per_step", "held_out"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)} but must be above 0")
+        for name in ("evaluate_every", "patience", "least_gain"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} is {getattr(self, name)} but must be 0 or more")
+        if self.decay not in get_args(Decay):
+            raise ValueError(f"decay is {self.decay!r} but must be one of {', '.join(get_args(Decay))}")
 
     def learning_rate_at(self, step: int) -> float:
         """Learning rate of a step in 0 … steps - 1."""

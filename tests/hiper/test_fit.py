@@ -226,6 +226,20 @@ def test_impossible_configurations_are_errors(change):
         FitConfig(**change)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"decay": "step"}, "decay is 'step' but must be one of constant, linear, cosine"),
+        ({"evaluate_every": -1}, "evaluate_every is -1 but must be 0 or more"),
+        ({"patience": -1}, "patience is -1 but must be 0 or more"),
+        ({"least_gain": math.nan}, "least_gain is nan but must be 0 or more"),
+    ],
+)
+def test_a_configuration_that_would_fail_later_fails_at_once(change, message):
+    with pytest.raises(ValueError, match=message):
+        FitConfig(**change)
+
+
 @pytest.mark.parametrize(("dtype", "tolerance"), [("bf16", 0.02), ("fp16", 0.005)])
 def test_half_precision_follows_fp32(fit_inputs, dtype, tolerance):
     exact = list(fit_tail(*fit_inputs, FAST))
