@@ -41,7 +41,15 @@ EXAMPLES = """
 @app.command(epilog=EXAMPLES)
 @reporting
 def fit(
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Pictures of one subject; one is enough.")],
+    images: Annotated[  # optional, since a command line of one word would otherwise be said to lack them
+        list[Path],
+        typer.Argument(
+            metavar="IMAGE",
+            help="Pictures of one subject; one is enough.",
+            default_factory=list,
+            show_default=False,
+        ),
+    ],
     prompt: Annotated[str, typer.Argument(metavar="PROMPT", help='Says what they show, tersely: "a standing dog".')],
     output: OutputOption = Path("."),
     model: ModelOption = "menagerie",
@@ -68,7 +76,7 @@ def fit(
         int | None, typer.Option(min=1, metavar="STEPS", help="Keep the tails of these steps, to choose from later.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted fit.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the tail of an earlier fit.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier fit, done or not.")] = False,
     clip_skip: Annotated[int, typer.Option(min=0, help="Layers of the text encoder to leave out.")] = 0,
     text: TextOption = True,
     as_json: JsonOption = False,
@@ -80,6 +88,9 @@ def fit(
     cuda_graph: CudaGraphOption = False,
 ) -> None:
     """Learn a subject from a picture as a tail, a few vectors that go behind any prompt."""
+    if not images or Path(prompt).is_file():
+        pictures = " ".join(map(str, [*images, prompt]))
+        raise typer.BadParameter(f'say what the picture shows: hiper-fit {pictures} "a standing dog"')
     # PyTorch takes seconds to load; help and a mistyped option should not.
     from hiper.cli.fit_run import FitRun
 

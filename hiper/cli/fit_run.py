@@ -20,14 +20,14 @@ from hiper.cli.pictures import BATCH_SIZE, batch_count, save_drawing, save_edits
 from hiper.cli.progress import edit_progress, fit_progress
 from hiper.edit import choose_edit_config
 from hiper.errors import OutputError
-from hiper.fit import FitConfig
+from hiper.fit import FitConfig, FitError
 from hiper.images import load_image
 from hiper.loss_curve import loss_curve
 from hiper.pipeline import HiPer
 from hiper.png import save_png
 from hiper.prompts import check_prompts
 from hiper.recipe import choose_config
-from hiper.snapshot_file import Snapshots, read_snapshots
+from hiper.snapshot_file import SnapshotError, Snapshots, read_snapshots
 from hiper.tail import Tail, load, save
 
 SNAPSHOTS_EVERY = 10
@@ -107,6 +107,12 @@ class FitRun:
                 )
         except KeyboardInterrupt:
             raise KeyboardInterrupt(self._how_to_go_on(config.steps)) from None
+        except SnapshotError as error:
+            raise SnapshotError(f"{error}, as --overwrite does without --resume") from error
+        except FitError:
+            # Its remedy is another fit, for which the file would be that of a stranger.
+            self._drop_snapshots()
+            raise
         fit_s = time.perf_counter() - start
         snapshots = read_snapshots(self._snapshots_path)
         say(f"fitted in {fit_s:.1f} s: {_summary(snapshots)}")
@@ -118,6 +124,11 @@ class FitRun:
         step = read_snapshots(self._snapshots_path).state.step
         return f"stopped; {self._snapshots_path} keeps {step} of {steps} steps, the same command with --resume goes on"
 
+    def _drop_snapshots(self) -> None:
+        """Unless they were asked for."""
+        if self.snapshots_every is None:
+            self._snapshots_path.unlink(missing_ok=True)
+
     def _save_fit(self, tail: Tail, snapshots: Snapshots, folder: OutputFolder) -> dict[str, Any]:
         """The tail, its loss curve, and the snapshots if they were asked for."""
         curve = loss_curve([*enumerate(snapshots.losses, start=1)], snapshots.held_out_losses)
@@ -125,8 +136,7 @@ class FitRun:
         with folder.staged() as staging:
             save(tail, staging / self._tail_path.name)
             save_png(curve, staging / curve_name)
-        if self.snapshots_every is None:
-            self._snapshots_path.unlink()
+        self._drop_snapshots()
         return {
             "tail": self._tail_path,
             "tail_sha256": tail.digest,

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from hiper import HiPer
+from hiper.fit import FitError, fit_tail
 from hiper.snapshot_file import read_snapshots
 from hiper.tail import load
 
@@ -76,6 +77,24 @@ def test_overwriting_replaces_tail_and_snapshots(hiper_fit, rex, short, tmp_path
     assert called.exit_code == 0, called.stderr
     assert load(called.paths[0]).info.source_prompt == "a dog"
     assert names(tmp_path / "out") == ["rex-loss.png", "rex.hiper.safetensors"]
+
+
+def test_a_fit_that_diverged_does_not_bar_the_way_of_the_next(hiper_fit, rex, short, tmp_path, monkeypatch):
+    def diverging(*inputs, **options):
+        yield next(fit_tail(*inputs, **options))
+        raise FitError("the loss is nan at step 2 but must be finite; lower the learning rate")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("hiper.fit_job.fit_tail", diverging)
+        called = hiper_fit(rex, "a dog", *short, "--learning-rate", 100)
+        assert called.exit_code == 12 and "lower the learning rate" in called.stderr
+        assert names(tmp_path / "out") == []
+        hiper_fit(rex, "a dog", *short, "--learning-rate", 100, "--snapshots-every", 1)
+    assert names(tmp_path / "out") == ["rex.snapshots.safetensors"]
+    refused = hiper_fit(rex, "a dog", *short)
+    assert refused.exit_code == 10 and "another learning_rate; repeat the earlier inputs to resume" in refused.stderr
+    assert "delete it to fit from the start, as --overwrite does without --resume" in refused.stderr
+    assert hiper_fit(rex, "a dog", *short, "--overwrite").exit_code == 0
 
 
 def test_snapshots_are_kept_on_request(fitted):
