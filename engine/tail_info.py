@@ -41,7 +41,7 @@ class TailInfo:
     settings: Mapping[str, Scalar] = field(default_factory=dict)
     seed: int = 0
     step: int = 0
-    loss_trace: tuple[tuple[int, float], ...] = ()
+    loss_trace: tuple[tuple[int, float], ...] = field(default=(), repr=False)
     tail_strength: float = 0.8
 
     def __post_init__(self) -> None:

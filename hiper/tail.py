@@ -1,7 +1,7 @@
 """The idea of the paper (Han et al. 2023, arXiv 2303.08767): a tail, how it enters a prompt, how it is kept."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -27,8 +27,8 @@ class Tail:
         info: which model, images and settings it comes from.
     """
 
-    vectors: Tensor
-    initial: Tensor
+    vectors: Tensor = field(repr=False)
+    initial: Tensor = field(repr=False)
     info: TailInfo
 
     @property

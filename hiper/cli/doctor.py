@@ -79,15 +79,18 @@ def _print(facts: dict[str, Any], found: list[Capability]) -> None:
     for name, words in facts["runtimes"].items():
         console.print(f"bundles by {name}: {words}")
     console.print(f"bundles' rows: {facts['rows']}")
+    width, shown = max(len(one.name) for one in found), set[str]()
     for one in found:
-        console.print(_lines(one))
+        console.print(_lines(one, width, shown))
+        shown |= one.installed.keys()
 
 
-def _lines(one: Capability) -> Text:
-    """A capability, what of it is here, and the command that adds the rest."""
+def _lines(one: Capability, width: int, shown: set[str]) -> Text:
+    """A capability, what it has beside the packages that were shown, and the command that adds the rest."""
     mark = ("✗", "red") if one.missing else ("✓", "green")
-    versions = ", ".join(f"{package} {version}" for package, version in one.installed.items())
+    versions = ", ".join(f"{name} {version}" for name, version in one.installed.items() if name not in shown)
     lines = [versions, f"missing: {', '.join(one.missing)}; {one.remedy}" if one.missing else ""]
+    indent = "\n" + " " * (width + 3)
     return Text.assemble(
-        "\n", mark, (f" {one.name:10} ", "bold"), one.purpose, *(f"\n{'':13}{line}" for line in lines if line)
+        "\n", mark, (f" {one.name:{width}} ", "bold"), one.purpose, *(indent + line for line in lines if line)
     )

@@ -24,7 +24,7 @@ PURPOSES: Final[Mapping[str, str]] = MappingProxyType(
         "serve": "edit and serve without PyTorch",
         "cuda": "run on NVIDIA GPUs by ONNX Runtime",
         "tensorrt": "run on NVIDIA GPUs by TensorRT",
-        "xformers": "faster attention on NVIDIA GPUs",
+        "xformers": "another attention kernel on NVIDIA GPUs",
         "ray": "serve from several machines, and do whole tables",
         "shared-store": "keep what several servers share",
         "bench": "measure and report",

@@ -41,6 +41,11 @@ def test_splice_keeps_the_head_and_scales_the_tail() -> None:
     assert torch.equal(prompt_embedding, original)
 
 
+def test_a_tail_is_shown_by_where_it_comes_from() -> None:
+    tail = tail_of(torch.randn(10, 768), loss_trace=tuple((step, 0.1) for step in range(1000)))
+    assert "a dog" in repr(tail) and len(repr(tail)) < 1000
+
+
 def test_splicing_a_prompt_with_its_own_rows_changes_nothing() -> None:
     prompt_embedding = torch.randn(1, 77, 6)
     assert torch.equal(splice(prompt_embedding, prompt_embedding[0, -5:]), prompt_embedding)

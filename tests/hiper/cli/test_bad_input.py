@@ -52,6 +52,12 @@ IMAGES = {
 }
 
 
+@pytest.mark.parametrize("pictures", [1, 2])
+def test_a_forgotten_prompt_is_what_is_said_to_be_missing(hiper_fit, rex, pictures):
+    called = hiper_fit(*[rex] * pictures)
+    assert called.exit_code == 2 and "say what the picture shows: hiper-fit" in " ".join(called.stderr.split())
+
+
 @pytest.mark.parametrize("reason", IMAGES)
 def test_images(hiper_fit, tmp_path, reason):
     IMAGES[reason](tmp_path / "rex")

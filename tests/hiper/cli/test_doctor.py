@@ -55,6 +55,21 @@ def test_what_is_missing_comes_with_its_command(monkeypatch):
     assert "missing: engine._native; install a C++ compiler and CMake" in words
 
 
+def test_people_read_each_package_once_in_a_column():
+    lines = CliRunner().invoke(doctor.app).stdout.splitlines()
+    assert sum("torch " + torch.__version__ in line for line in lines) == 1
+    assert (
+        len(
+            {
+                line.index(installation.PURPOSES[line.split()[1]])
+                for line in lines
+                if line[:1] in ("✓", "✗") and line.split()[1] in installation.PURPOSES
+            }
+        )
+        == 1
+    )
+
+
 def test_it_names_what_runs_bundles(facts):
     assert facts["runtimes"].keys() == RUNTIMES.keys()
     assert facts["runtimes"]["onnxruntime"] == f"onnxruntime {importlib.metadata.version('onnxruntime')}"
