@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 from engine.bundle import open_bundle
 from engine.runtimes import RuntimeOptions
+from engine.schedule import step_table
 from engine.tail_file import read_tail_file
 from hiper.cli.bundle_edits import BundleEdits
 from hiper.cli.console import messages, say
@@ -36,4 +38,5 @@ class BundleEditRun(EditRun):
             "model_sha256": bundle.manifest.model_digest,
             "execution": {"bundle": self.bundle, "runtime": bundle.runtime, "precision": self.precision},
         }
-        return Loaded(tail, BundleEdits(bundle), bundle.manifest.edit_defaults, facts)
+        timesteps = partial(step_table, bundle.manifest.schedule.load())
+        return Loaded(tail, BundleEdits(bundle), bundle.manifest.edit_defaults, timesteps, facts)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+import typer
 from PIL import Image
 
 from hiper.analysis import STRENGTHS, Editing, comparison, strength_strip
@@ -17,18 +18,27 @@ from hiper.cli.names import subject_stem
 from hiper.cli.output_folder import OutputFolder
 from hiper.cli.pictures import batch_count, save_drawing, save_edits
 from hiper.cli.progress import edit_progress
-from hiper.edit import Recommendations, Subject, choose_edit_config
+from hiper.edit import EditConfig, Recommendations, Subject, choose_edit_config
 from hiper.prompts import check_prompts
 
 Drawings = list[tuple[str, Image.Image]]
 
 
 class Loaded(NamedTuple):
-    """What pictures come from: a tail, what edits with it, what its model recommends, and facts for the JSON."""
+    """What pictures come from.
+
+    Attributes:
+        tail: of the subject.
+        hiper: what edits with it.
+        recipe: what its model recommends.
+        timesteps: of a solver and a number of steps; a ValueError where the model's schedule has not so many.
+        facts: for the JSON.
+    """
 
     tail: Subject
     hiper: Editing
     recipe: Recommendations
+    timesteps: Callable[[Any, int], object]
     facts: Mapping[str, Any]
 
 
@@ -61,7 +71,7 @@ class EditRun(ABC):
         check_prompts(self.prompts)
         with OutputFolder(self.output) as folder:
             loaded = self.load()
-            config = choose_edit_config(loaded.recipe, loaded.tail, **self.wishes)
+            config = self._config(loaded)
             start = time.perf_counter()
             with edit_progress(self.batches, config) as callback:
                 options = {**self.wishes, "callback": callback}
@@ -75,6 +85,15 @@ class EditRun(ABC):
         facts = {"tail_sha256": loaded.tail.digest, "settings": asdict(config), "edit_s": round(edit_s, 2)}
         facts |= {"edits": edits, "drawings": drawn}
         print_results([*(edit["path"] for edit in edits), *drawn], {**loaded.facts, **facts}, self.as_json)
+
+    def _config(self, loaded: Loaded) -> EditConfig:
+        """The settings; what the model cannot do is found before the first picture."""
+        try:
+            config = choose_edit_config(loaded.recipe, loaded.tail, **self.wishes)
+            loaded.timesteps(config.solver, config.num_inference_steps)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
+        return config
 
     @property
     def stem(self) -> str:

@@ -39,7 +39,7 @@ class TorchEditRun(EditRun):
         if self.snapshot is not None:
             tail = choose_tail(tail, snapshots_path(self.tail), self.snapshot)
         hiper = load_hiper(self.model or _model_of(tail), replace(self.running, clip_skip=tail.info.clip_skip))
-        return Loaded(tail, hiper, hiper.recipe, describe(hiper))
+        return Loaded(tail, hiper, hiper.recipe, hiper.model.schedule.timesteps, describe(hiper))
 
     @property
     def batches(self) -> int:

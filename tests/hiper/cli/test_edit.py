@@ -95,6 +95,19 @@ def test_options_of_the_other_way_are_refused(options, words):
 
 
 @pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--steps", 1000), "num_inference_steps is 1000, too many for ddim; use fewer"),
+        (("--steps", 1000, "--solver", "dpmpp_2m"), "num_inference_steps is 1000, too many for dpmpp_2m; use fewer"),
+    ],
+)
+def test_what_the_model_cannot_do_is_a_usage_error(hiper_edit, fitted, where, tmp_path, options, words):
+    called = hiper_edit(fitted, "a cat", *where, *options)
+    assert called.exit_code == 2 and words in " ".join(called.stderr.replace("│", " ").split())
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
     ("text", "seeds"), [("0", [0]), ("0,2,5", [0, 2, 5]), ("3-5", [3, 4, 5]), (" 7 , 1-2", [7, 1, 2])]
 )
 def test_seeds_are_read(text, seeds):
