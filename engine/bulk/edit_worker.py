@@ -24,11 +24,13 @@ class EditWorker(Worker):
         threads: of the CPU.
         options: of the engine, whose `max_edits` are as many as there are threads to call the worker.
         timeout_s: until a picture must be there.
-        run: as in `Worker`.
+        run, workers: as in `Worker`.
     """
 
-    def __init__(self, folder: Folder, threads: int, options: EngineOptions, timeout_s: float, run: str = "") -> None:
-        super().__init__(folder, threads, run)
+    def __init__(
+        self, folder: Folder, threads: int, options: EngineOptions, timeout_s: float, run: str = "", workers: int = 1
+    ) -> None:
+        super().__init__(folder, threads, run, workers)
         self._timeout_s = timeout_s
         self._calls = self._edits = 0
         self._client = EditClient(options, self._count)

@@ -54,11 +54,11 @@ class FitWorker(Worker):
         folder: for the results.
         threads: of the CPU.
         options: what fits are made with.
-        run: as in `Worker`.
+        run, workers: as in `Worker`.
     """
 
-    def __init__(self, folder: Folder, threads: int, options: FitOptions, run: str = "") -> None:
-        super().__init__(folder, threads, run)
+    def __init__(self, folder: Folder, threads: int, options: FitOptions, run: str = "", workers: int = 1) -> None:
+        super().__init__(folder, threads, run, workers)
         self._options = options
         self._process = fit_worker.FitWorker(options.command())
 

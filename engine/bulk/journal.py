@@ -21,6 +21,10 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     at: float = msgspec.field(default_factory=time.time)
 
 
+class Started(Event, frozen=True, kw_only=True):
+    """A worker has started; `id` is empty, since it has no row yet."""
+
+
 class Begun(Event, frozen=True, kw_only=True):
     """An attempt at a row."""
 
@@ -59,22 +63,37 @@ class Journal:
     def __init__(self, folder: Path, run: str = "") -> None:
         self._encode, self._lock = msgspec.json.Encoder().encode, threading.Lock()
         path = folder / f"{run}-{secrets.token_hex(8)}{SUFFIX}"
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
 
     def write(self, event: Event) -> None:
         """Add an event; it survives whatever happens next.
 
         Raises:
-            OSError: the disk refuses.
+            OSError: the disk refuses; then nothing of the event is there.
         """
+        # The line before may have been cut off.
+        line = b"\n" + self._encode(event)
         with self._lock:
-            os.write(self._fd, self._encode(event) + b"\n")
-            os.fsync(self._fd)
+            before = os.fstat(self._fd).st_size
+            try:
+                while line:
+                    line = line[os.write(self._fd, line) :]
+                os.fsync(self._fd)
+            except OSError:
+                os.ftruncate(self._fd, before)
+                raise
 
 
-def count_journals(folder: Path, run: str) -> int:
-    """How many writers a run has had."""
-    return sum(1 for _ in folder.glob(f"{run}-*{SUFFIX}"))
+def starts_since_success(folder: Path, run: str) -> int:
+    """How many workers a run has started since it last came to the end of a row."""
+    starts = 0
+    for event in sorted(_events(folder, run), key=lambda event: event.at):
+        match event:
+            case Started():
+                starts += 1
+            case Done() | Failed():
+                starts = 0
+    return starts
 
 
 class History(msgspec.Struct):
@@ -94,7 +113,7 @@ class History(msgspec.Struct):
 def read_history(folder: Path) -> History:
     """Read all journals in a folder; without a folder, nothing has happened yet."""
     history = History()
-    for event in sorted(_events(folder), key=lambda event: event.at):
+    for event in sorted(_events(folder, "*"), key=lambda event: event.at):
         match event:
             case Begun():
                 history.attempts[event.id] += 1
@@ -105,9 +124,9 @@ def read_history(folder: Path) -> History:
     return history
 
 
-def _events(folder: Path) -> Iterator[Begun | Done | Failed]:
-    decode = msgspec.json.Decoder(Begun | Done | Failed).decode
-    for path in folder.glob(f"*{SUFFIX}"):
+def _events(folder: Path, run: str) -> Iterator[Started | Begun | Done | Failed]:
+    decode = msgspec.json.Decoder(Started | Begun | Done | Failed).decode
+    for path in folder.glob(f"{run}-*{SUFFIX}"):
         for line in path.read_bytes().splitlines():
             try:
                 yield decode(line)

@@ -31,7 +31,7 @@ class BulkRun:
         tasks: its rows.
         folder: for the results.
         worker: does the rows.
-        arguments: of a worker, besides folder and threads, given the threads it has.
+        arguments: of a worker, besides folder, threads, run and workers, given the threads it has.
         fleet: which workers.
         as_json: say what came of it as JSON.
     """
@@ -99,7 +99,7 @@ class BulkRun:
                 tell(failed)
 
     def _arguments(self, crew: Crew) -> dict[str, Any]:
-        common = {"folder": self.folder, "threads": crew.threads, "run": secrets.token_hex(4)}
+        common = {"folder": self.folder, "threads": crew.threads, "run": secrets.token_hex(4), "workers": crew.workers}
         return {**common, **self.arguments(crew.threads)}
 
     def _tell(self, before: State, after: State, seconds: float) -> None:

@@ -12,7 +12,7 @@ import msgspec
 
 from engine.atomic_file import write_atomically
 from engine.bulk.folder import Folder
-from engine.bulk.journal import Begun, Done, Failed, Journal, count_journals
+from engine.bulk.journal import Begun, Done, Failed, Journal, Started, starts_since_success
 from engine.bulk.locks import work
 from engine.bulk.rows import Task
 from engine.errors import OutputError
@@ -56,16 +56,18 @@ class Worker(ABC):
     Args:
         folder: for the results; a result that is there is not made again.
         threads: of the CPU, for all it starts.
-        run: names the run; all workers of a run together have LIVES lives.
+        run: names the run.
+        workers: of the run; they may start that often, and LIVES times more, until one comes to the end of a row.
     """
 
-    def __init__(self, folder: Folder, threads: int, run: str = "") -> None:
+    def __init__(self, folder: Folder, threads: int, run: str = "", workers: int = 1) -> None:
         os.environ["OMP_NUM_THREADS"] = str(threads)
         self._folder = folder
         work(folder.locks)
         self._journal = Journal(folder.journals, run)
+        self._journal.write(Started(id=""))
         # Ray starts a worker again for ever, which is no use where its engine takes more memory than there is.
-        self._worn_out = count_journals(folder.journals, run) > LIVES
+        self._worn_out = starts_since_success(folder.journals, run) > workers + LIVES
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="hiper-bulk", daemon=True).start()
 
@@ -79,7 +81,8 @@ class Worker(ABC):
         id = task.row.id
         try:
             if self._worn_out:
-                raise Unavailable(f"workers were started {LIVES} times; there may be too little memory, see Ray's logs")
+                found = f"workers were started {LIVES} times and more without the end of a row"
+                raise Unavailable(f"{found}; there may be too little memory, see Ray's logs")
             if not self._folder.result(task).exists():
                 self._journal.write(Begun(id=id))
                 self._make_and_keep(task)

@@ -52,13 +52,13 @@ def worker(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> EditWorker
     return make_worker(tmp_path_factory.mktemp("work") / "out", bundle)
 
 
-def make_worker(path: Path, bundle: Path, timeout_s: float = 60) -> EditWorker:
+def make_worker(path: Path, bundle: Path, workers: int = 1) -> EditWorker:
     folder = Folder(path, SUFFIX)
     if not folder.path.exists():
         with folder.driving():
             pass
     options = EngineOptions(bundle, "onnxruntime", "exact", threads=1, buckets=(1, 2, 4, 8, 16), max_edits=TOGETHER)
-    return EditWorker(folder, 1, options, timeout_s)
+    return EditWorker(folder, 1, options, timeout_s=60, workers=workers)
 
 
 @pytest.fixture
@@ -165,12 +165,21 @@ def test_workers_that_always_die_end_in_words(
     tmp_path: Path, bundle: Path, tasks: Callable[..., list[Task]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ray would start them again for ever."""
-    monkeypatch.setattr(worker_module, "LIVES", 2)
-    [task] = tasks([{"id": "x", "prompt": "a dog", "num_inference_steps": 1}])
+    monkeypatch.setattr(worker_module, "LIVES", 1)
+    [task, other] = tasks([{"id": id, "prompt": "a dog", "num_inference_steps": 1} for id in "xy"])
     lives = [make_worker(tmp_path / "out", bundle) for _ in range(3)]
     found = lives[2].do(task)
-    assert found.what == "hopeless" and found.reason.startswith("workers were started 2 times")
+    assert found.what == "hopeless" and found.reason.startswith("workers were started 1 times and more")
     assert lives[1].do(task).what == "done"
+    assert make_worker(tmp_path / "out", bundle).do(other).what == "done", "the end of a row makes up for all before"
+
+
+def test_the_first_start_of_a_worker_is_no_death(
+    tmp_path: Path, bundle: Path, tasks: Callable[..., list[Task]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "LIVES", 0)
+    [task] = tasks([{"id": "x", "prompt": "a dog", "num_inference_steps": 1}])
+    assert [make_worker(tmp_path / "out", bundle, workers=2) for _ in range(2)][1].do(task).what == "done"
 
 
 def test_a_full_disk_is_hopeless(worker: EditWorker, tasks: Callable[..., list[Task]], monkeypatch: Any) -> None:

@@ -73,11 +73,47 @@ LINES = b"".join(msgspec.json.encode(event) + b"\n" for event in EVENTS)
 @SAME_FOLDER
 @given(st.integers(0, len(LINES)))
 def test_a_line_cut_off_by_the_power_is_no_line(folder: Folder, length: int) -> None:
-    (folder.journals / "1.jsonl").write_bytes(LINES[:length])
+    (folder.journals / "run-1.jsonl").write_bytes(LINES[:length])
     history = read_history(folder.journals)
     whole = (LINES[:length] + b"\n").replace(b"}\n\n", b"}\n").count(b"}\n")
     assert history.attempts.total() == (whole > 0) + (whole > 3)
     assert ("a" in history.failed, "a" in history.done) == (whole > 1, whole > 2)
+
+
+def test_a_line_cut_off_takes_no_other_with_it(folder: Folder) -> None:
+    journal = Journal(folder.journals)
+    journal.write(Begun(id="a"))
+    [path] = folder.journals.iterdir()
+    path.write_bytes(path.read_bytes()[:-1])
+    journal.write(done("a"))
+    assert [*read_history(folder.journals).done] == ["a"]
+
+
+def test_a_disk_that_takes_parts_gets_whole_lines(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[:7]))
+    Journal(folder.journals).write(done("a"))
+    assert [*read_history(folder.journals).done] == ["a"]
+
+
+def test_a_disk_that_is_full_gets_no_part_of_a_line(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal, write = Journal(folder.journals), os.write
+    journal.write(Begun(id="a"))
+    [path] = folder.journals.iterdir()
+    before, room = path.read_bytes(), iter([7])
+
+    def fill(fd: int, data: bytes) -> int:
+        for size in room:
+            return write(fd, data[:size])
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", fill)
+        with pytest.raises(OSError, match="No space left"):
+            journal.write(done("a"))
+    assert path.read_bytes() == before
+    journal.write(done("a"))
+    assert [*read_history(folder.journals).done] == ["a"]
 
 
 @pytest.mark.parametrize(
