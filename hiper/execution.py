@@ -33,10 +33,11 @@ class Execution:
     Attributes:
         device: "auto" (CUDA where there is a GPU), or a torch device such as "cpu" or "cuda:1".
         dtype: of the frozen weights and of autocast; the tail, its gradient and the loss stay in fp32. "auto" is bf16
-            where the device computes in it, else fp16 on a GPU and fp32 on a CPU.
-        attention: "xformers", "sdpa" (torch's scaled_dot_product_attention; on a GPU that is flash attention), "cudnn"
-            (the same, but cuDNN's kernel where that can have heads so wide), "plain" (matmul, softmax, matmul), or
-            "auto": xformers on a GPU that has it installed, else sdpa; on a CPU the faster of sdpa and plain.
+            where the device computes in it, else fp16 on a GPU and fp32 on a CPU. In fp32 on a GPU, convolutions are
+            rounded to TF32 unless torch.backends.cudnn.allow_tf32 is off: a setting of the whole process, left alone.
+        attention: "sdpa" (torch's scaled_dot_product_attention; in half precision on a GPU that is flash attention),
+            "xformers" and "cudnn" (other kernels for the same, taken only by name; cuDNN's where it can have heads so
+            wide), "plain" (matmul, softmax, matmul), or "auto": sdpa, and on a CPU plain where that is faster.
         channels_last: keep weights and feature maps as NHWC in memory.
         compile: run the UNet through torch.compile.
         cuda_graph: record a step of a fit once, Adam's update included, and replay it; needs a GPU.
@@ -77,7 +78,7 @@ def resolve(execution: Execution, latent_size: int = 64) -> Execution:
     if execution.attention == "auto":
         attention = _auto_attention(device, dtype, latent_size)
     else:
-        attention = _check_attention(execution.attention, device)
+        attention = _check_attention(execution.attention, device, dtype)
     return replace(execution, device=device, dtype=dtype, attention=attention)
 
 
@@ -85,14 +86,15 @@ def make_ready(unet: Any, execution: Execution) -> Execution:
     """Move, cast and arrange a UNet in place for `execution`, and return that execution with every "auto" resolved.
 
     Frozen weights are rounded to the chosen dtype once, where autocast over fp32 weights would round them at every
-    step: the products are the same, for half the memory. Load the model again to have its fp32 weights back.
+    step: half the memory for the same products. Only the norms, which autocast leaves in fp32, have rounded weights
+    too. Load the model again to have its fp32 weights back.
 
     Args:
         unet: diffusers' UNet2DConditionModel.
         execution: what is asked for.
 
     Raises:
-        ExecutionError: as `resolve`.
+        ExecutionError: as `resolve`; or xformers is installed but does not run here.
     """
     resolved = resolve(execution, unet.config.sample_size)
     layout = torch.channels_last if resolved.channels_last else torch.contiguous_format
@@ -170,10 +172,13 @@ def _is_cuda(device: str) -> bool:
 def _resolve_device(device: str) -> str:
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
+    unknown = ExecutionError(f"device {device!r} is unknown; use cpu, cuda or cuda:0")
     try:
         wanted = torch.device(device)
     except RuntimeError as error:
-        raise ExecutionError(f"device {device!r} is unknown; use cpu, cuda or cuda:0") from error
+        raise unknown from error
+    if wanted.type not in ("cpu", "cuda"):
+        raise unknown
     found = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if wanted.type == "cuda" and (wanted.index or 0) >= found:
         raise ExecutionError(
@@ -193,19 +198,24 @@ def _resolve_dtype(dtype: Dtype, device: str) -> Dtype:
 
 
 def _auto_attention(device: str, dtype: Dtype, latent_size: int) -> Attention:
-    if _is_cuda(device):
-        return "xformers" if has_xformers() else "sdpa"
     # Forward and backward in bf16, plain takes 0.3 times as long as sdpa at 256 positions, 1.0 at 1024, 1.3 at 4096.
-    return "plain" if dtype == "bf16" and latent_size <= 32 else "sdpa"
+    return "plain" if not _is_cuda(device) and dtype == "bf16" and latent_size <= 32 else "sdpa"
 
 
-def _check_attention(attention: Attention, device: str) -> Attention:
+def _check_attention(attention: Attention, device: str, dtype: Dtype) -> Attention:
     if attention == "xformers" and not has_xformers():
         raise ExecutionError(
             "xformers attention was asked for but is not installed; run: pip install 'hiper[xformers]'"
         )
     if attention in ("xformers", "cudnn") and not _is_cuda(device):
         raise ExecutionError(f"{attention} needs an NVIDIA GPU but the device is {device}; use --attention sdpa")
+    if attention == "cudnn" and dtype == "fp32":
+        raise ExecutionError("cudnn attention needs bf16 or fp16 but the dtype is fp32; use --attention sdpa")
+    if attention == "cudnn" and torch.cuda.get_device_capability(device) < (8, 0):
+        found = "{}.{}".format(*torch.cuda.get_device_capability(device))
+        raise ExecutionError(
+            f"cudnn attention needs compute capability 8.0 but {device} has {found}; use --attention sdpa"
+        )
     return attention
 
 
@@ -213,11 +223,22 @@ def _set_attention(unet: Any, attention: Attention) -> None:
     """By diffusers' own methods: taking xformers off leaves sdpa, and its "default" processor is the plain one."""
     unet.disable_xformers_memory_efficient_attention()
     if attention == "xformers":
-        unet.enable_xformers_memory_efficient_attention()
+        _enable_xformers(unet)
     elif attention == "cudnn":
         unet.set_attn_processor({name: _CudnnFirst(sdpa) for name, sdpa in unet.attn_processors.items()})
     elif attention == "plain":
         unet.set_default_attn_processor()
+
+
+def _enable_xformers(unet: Any) -> None:
+    try:
+        unet.enable_xformers_memory_efficient_attention()
+    except Exception as error:  # diffusers tries it, and what a wheel for another torch or GPU raises can be anything
+        raise ExecutionError(f"xformers does not run here: {_first_line(error)}; use --attention sdpa") from error
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 class _CudnnFirst:

@@ -41,7 +41,8 @@ AUTO = Execution("auto", "auto", "auto")
         ({"cpu": ["amx_bf16"], "xformers": True}, 16, "cpu", "bf16", "plain"),
         ({"gpu": (7, 5)}, 64, "cuda", "fp16", "sdpa"),
         ({"gpu": (9, 0)}, 64, "cuda", "bf16", "sdpa"),
-        ({"gpu": (9, 0), "xformers": True}, 64, "cuda", "bf16", "xformers"),
+        ({"gpu": (9, 0), "xformers": True}, 64, "cuda", "bf16", "sdpa"),
+        ({"gpu": (9, 0)}, 16, "cuda", "bf16", "sdpa"),
     ],
 )
 def test_auto_is_what_the_machine_does_best(machine, has, latent_size, device, dtype, attention):
@@ -55,6 +56,8 @@ def test_auto_is_what_the_machine_does_best(machine, has, latent_size, device, d
         ({}, {"device": "cuda"}, "device cuda was asked for but torch .* finds no GPU; use --device auto"),
         ({"gpu": (9, 0)}, {"device": "cuda:1"}, "device cuda:1 was asked for but torch .* finds 1 GPU"),
         ({}, {"device": "gpu"}, "device 'gpu' is unknown; use cpu, cuda or cuda:0"),
+        ({}, {"device": "mps"}, "device 'mps' is unknown; use cpu, cuda or cuda:0"),
+        ({}, {"device": "meta"}, "device 'meta' is unknown; use cpu, cuda or cuda:0"),
         ({}, {"dtype": "bf16"}, "bf16 was asked for but cpu has no bf16 instructions; use --dtype fp32"),
         ({"gpu": (7, 5)}, {"device": "cuda", "dtype": "bf16"}, "bf16 was asked for but cuda has no bf16"),
         ({}, {"dtype": "fp16"}, "fp16 needs a GPU but the device is cpu; use --dtype fp32 or bf16"),
@@ -62,6 +65,16 @@ def test_auto_is_what_the_machine_does_best(machine, has, latent_size, device, d
         ({"gpu": (9, 0)}, {"device": "cuda", "attention": "xformers"}, r"run: pip install 'hiper\[xformers\]'"),
         ({"xformers": True}, {"attention": "xformers"}, "xformers needs an NVIDIA GPU .* use --attention sdpa"),
         ({}, {"attention": "cudnn"}, "cudnn needs an NVIDIA GPU but the device is cpu; use --attention sdpa"),
+        (
+            {"gpu": (9, 0)},
+            {"device": "cuda", "attention": "cudnn"},
+            "cudnn attention needs bf16 or fp16 but the dtype is fp32; use --attention sdpa",
+        ),
+        (
+            {"gpu": (7, 5)},
+            {"device": "cuda", "dtype": "auto", "attention": "cudnn"},
+            "cudnn attention needs compute capability 8.0 but cuda has 7.5; use --attention sdpa",
+        ),
         ({}, {"cuda_graph": True}, "a CUDA graph needs an NVIDIA GPU but the device is cpu"),
     ],
 )
@@ -130,8 +143,18 @@ def test_xformers_is_really_switched_on(machine):
         disable_xformers_memory_efficient_attention=lambda: calls.append("sdpa"),
         enable_xformers_memory_efficient_attention=lambda: calls.append("xformers"),
     )
-    execution._set_attention(unet, resolve(Execution("cuda")).attention)
+    execution._set_attention(unet, resolve(Execution("cuda", attention="xformers")).attention)
     assert calls == ["sdpa", "xformers"]
+
+
+def test_xformers_that_does_not_run_is_an_error(fit_inputs, monkeypatch):
+    def fail():
+        raise NotImplementedError("No operator found for `memory_efficient_attention_forward`\nwith inputs:\n")
+
+    monkeypatch.setattr(fit_inputs.unet, "enable_xformers_memory_efficient_attention", fail)
+    wanted = "xformers does not run here: No operator found for `memory_efficient_attention_forward`; use --attention"
+    with pytest.raises(ExecutionError, match=wanted):
+        execution._set_attention(fit_inputs.unet, "xformers")
 
 
 def test_cudnn_is_asked_first_and_changes_nothing_else(fit_inputs, monkeypatch):
