@@ -42,6 +42,16 @@ def end_of(error, capsys):
             OUT_OF_MEMORY,
             "error: the memory is too small for this; use a smaller model, or half",
         ),
+        (
+            RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+            OUT_OF_MEMORY,
+            "error: the memory is too small for this; use a smaller model, or half",
+        ),
+        (
+            RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+            OUT_OF_MEMORY,
+            "error: the memory is too small for this; use a smaller model, or half",
+        ),
         (MemoryError(), OUT_OF_MEMORY, "error: the memory is too small for this; use a smaller model, or half"),
     ],
 )
