@@ -19,6 +19,8 @@ LARGEST_AT_ONCE: Final = 16
 LARGEST_PER_KEY: Final = 4
 # What asks for an edit is smaller than this, and comes through when there is no room for uploads.
 SMALL_BYTES: Final = 2**16
+# What is no form is JSON at most, whose parser stops all others meanwhile: a tail in base64, and some words.
+MAX_JSON_BYTES: Final = 6 * 2**20
 # Whoever sends a byte now and then would hold its part of them for ever.
 BODY_S: Final = 120.0
 
@@ -28,7 +30,7 @@ class BodyLimit:
 
     Args:
         app: what is inside.
-        max_body_bytes: of a request.
+        max_body_bytes: of a form; of what is none, `MAX_JSON_BYTES` if that is less.
     """
 
     def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
@@ -42,14 +44,19 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        declared = Headers(scope=scope).get("content-length", "0")
-        if declared.isdecimal() and int(declared) > self.max_body_bytes:
-            raise _too_large(self.max_body_bytes)
-        body = _Body(self, scope, receive, send)
+        headers = Headers(scope=scope)
+        most_bytes, declared = self._most_bytes(headers), headers.get("content-length", "0")
+        if declared.isdecimal() and int(declared) > most_bytes:
+            raise _too_large(most_bytes)
+        body = _Body(self, scope, receive, send, most_bytes)
         try:
             await self._app(scope, body.receive, body.send)
         finally:
             self.hold(body.owner, -body.size_bytes)
+
+    def _most_bytes(self, headers: Headers) -> int:
+        is_form = headers.get("content-type", "").lower().startswith("multipart/form-data")
+        return self.max_body_bytes if is_form else min(self.max_body_bytes, MAX_JSON_BYTES)
 
     def hold(self, owner: str, size_bytes: int) -> None:
         """Count bytes that came, or are let go of."""
@@ -62,11 +69,11 @@ class BodyLimit:
 class _Body:
     """One request's body; once it was refused, nothing else is the answer."""
 
-    def __init__(self, limit: BodyLimit, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, limit: BodyLimit, scope: Scope, receive: Receive, send: Send, most_bytes: int) -> None:
         caller: Caller | None = scope.get("state", {}).get("caller")
         # Without keys there is one user, who may have all.
         self.owner = "" if caller is None or caller.key is None else caller.owner
-        self.size_bytes = 0
+        self.size_bytes, self._most_bytes = 0, most_bytes
         self._limit, self._receive, self._send = limit, receive, send
         self._deadline: float | None = asyncio.get_running_loop().time() + BODY_S
         self._refusal: ApiError | None = None
@@ -92,9 +99,9 @@ class _Body:
     def _count(self, size_bytes: int) -> None:
         self.size_bytes += size_bytes
         self._limit.hold(self.owner, size_bytes)
+        if self.size_bytes > self._most_bytes:
+            self._refuse(_too_large(self._most_bytes))
         most_bytes = self._limit.max_body_bytes
-        if self.size_bytes > most_bytes:
-            self._refuse(_too_large(most_bytes))
         if not size_bytes or self.size_bytes <= min(SMALL_BYTES, most_bytes // LARGEST_AT_ONCE):
             return
         if self.owner and self._limit.held_by[self.owner] > LARGEST_PER_KEY * most_bytes:

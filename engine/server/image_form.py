@@ -11,8 +11,8 @@ from starlette.requests import Request
 from engine.server.errors import ApiError
 from engine.server.find_tail import Files
 from engine.server.image_requests import EditOptions, from_form
+from engine.server.request_model import MAX_FIELDS
 
-_MAX_FIELDS: Final = 64
 _FILES: Final = ("image", "tail_file")
 
 
@@ -34,7 +34,7 @@ async def read_image_form(request: Request) -> ImageForm:
         raise ApiError(415, "unsupported_media_type", "the body is no form; send it as multipart/form-data")
     texts: defaultdict[str, list[str]] = defaultdict(list)
     files: dict[str, bytes] = {}
-    async with request.form(max_fields=_MAX_FIELDS, max_files=len(_FILES) + 1) as form:
+    async with request.form(max_fields=MAX_FIELDS, max_files=len(_FILES) + 1) as form:
         for part, value in form.multi_items():
             name = part.removesuffix("[]")
             if isinstance(value, str) and name not in _FILES:

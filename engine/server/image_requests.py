@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, WithJsonSchema
 from pydantic_core import CoreSchema, core_schema
 
 from engine.schedule import Solver
 from engine.server.encode_image import ImageFormat
+from engine.server.request_model import RequestModel
 from engine.tail_file import MAX_SIZE_BYTES
 
 SEEDS: Final = 2**64
@@ -65,10 +66,10 @@ _Base64 = Annotated[
 _File = Annotated[bytes, WithJsonSchema({"type": "string", "format": "binary"})]
 
 
-class ImageOptions(BaseModel):
+class ImageOptions(RequestModel):
     """What both routes take."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(strict=True, frozen=True)
 
     prompt: _Prompt = Field(description="What is to be seen; as many tokens as the text encoder takes, less the tail.")
     model: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(

@@ -17,6 +17,9 @@ from engine.server.uploads import UploadError
 
 logger = logging.getLogger(__name__)
 
+# Whoever has more to mend will ask again.
+MAX_PROBLEMS: Final = 20
+
 _UPLOAD_STATUS: Final = {"unsupported_media_type": 415, "too_large": 413, "image_invalid": 422}
 _HTTP_CODES: Final = {
     400: "validation_error",
@@ -60,7 +63,8 @@ def _from_http(error: HTTPException) -> ApiError:
 
 
 def _from_validation(error: RequestValidationError) -> ApiError:
-    problems = [{"param": _param(one["loc"]), "message": one["msg"]} for one in error.errors()]
+    told = error.errors()[:MAX_PROBLEMS]
+    problems = [{"param": _param(one["loc"]), "message": one["msg"]} for one in told]
     first = problems[0]
     where = f"{first['param']}: " if first["param"] else ""
     return ApiError(

@@ -1,26 +1,34 @@
 """One error, two renderings. Oracle: RFC 9457 and what OpenAI's clients read; the layers around every request."""
 
+import json
 import logging
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import anyio
+import httpx
 import pytest
+from anyio.from_thread import BlockingPortal
 from starlette.testclient import TestClient
 from starlette.types import Message, Receive, Scope, Send
 
 from engine.errors import PromptError, TailError
 from engine.server.access import Access
-from engine.server.body_limit import BodyLimit
+from engine.server.body_limit import MAX_JSON_BYTES, BodyLimit
 from engine.server.caller import Caller
 from engine.server.edit_client import EngineDown
 from engine.server.errors import ApiError, error_response
 from engine.server.metrics import Metrics
-from engine.server.problems import api_error
+from engine.server.problems import MAX_PROBLEMS, api_error
 from engine.server.records import Key
+from engine.server.request_model import MAX_FIELDS
 from engine.server.services import Services
 from engine.server.store_errors import DiskFull, IdempotencyMismatch, QueueFull, QuotaReached, StoreError
 from engine.server.uploads import UploadError
+from engine.tail_file import MAX_SIZE_BYTES
+from tests.server.serving import serving
+from tests.server.test_images_routes import TAIL
 
 
 def test_native_routes_have_problem_details() -> None:
@@ -299,3 +307,34 @@ def test_answer_to_a_whole_body_may_take_longer(monkeypatch: pytest.MonkeyPatch)
 
     anyio.run(BodyLimit(app, 10), {"type": "http", "headers": []}, receive, None)
     assert seen == ["http.request", "http.disconnect"]
+
+
+def test_many_unknown_fields_stop_nobody_and_are_told_in_few_words(services: Services, portal: BlockingPortal) -> None:
+    unknown = json.dumps({"prompt": "a dog", **dict.fromkeys(map("k{}".format, range(400_000)), 0)}).encode()
+    assert len(unknown) < MAX_JSON_BYTES
+    with serving(services, portal) as url, ThreadPoolExecutor() as threads:
+        asking = threads.submit(_post, url, unknown)
+        slowest_s = 0.0
+        while not asking.done():
+            slowest_s = max(slowest_s, httpx.get(f"{url}/livez").raise_for_status().elapsed.total_seconds())
+        answer = asking.result()
+        assert slowest_s < 3 and answer.status_code == 400 and len(answer.content) < 1000
+        assert "400001 fields, at most 64" in answer.json()["error"]["message"]
+        assert _post(url, unknown + b" " * MAX_JSON_BYTES).status_code == 413
+
+
+def _post(url: str, body: bytes) -> httpx.Response:
+    headers = {"content-type": "application/json"}
+    return httpx.post(f"{url}/v1/images/generations", content=body, headers=headers, timeout=30)
+
+
+@pytest.mark.parametrize("path", ["/v1/tails/tail_x", "/v1/images/generations"])
+def test_many_problems_are_not_all_told(client: TestClient, services: Services, path: str) -> None:
+    path = path.replace("tail_x", services.store.add_tail("local", "Rex", TAIL).id)
+    ask = client.patch if "tails" in path else client.post
+    answer = ask(path, json={f"k{number}": 0 for number in range(MAX_FIELDS)}).json()
+    assert len(answer.get("error", answer)["errors"]) == MAX_PROBLEMS
+
+
+def test_a_tail_in_base64_fits_into_json() -> None:
+    assert MAX_JSON_BYTES > 4 * MAX_SIZE_BYTES / 3 + 8 * 4 * 4000  # and two prompts, however they are escaped

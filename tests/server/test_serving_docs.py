@@ -17,7 +17,7 @@ from anyio.from_thread import BlockingPortal
 from pydantic import ByteSize
 
 from engine.server import decode_process, edit_requests
-from engine.server.body_limit import LARGEST_AT_ONCE, LARGEST_PER_KEY
+from engine.server.body_limit import LARGEST_AT_ONCE, LARGEST_PER_KEY, MAX_JSON_BYTES
 from engine.server.cli import app
 from engine.server.edit_client import EditClient
 from engine.server.folder_store import FolderStore
@@ -74,6 +74,7 @@ def test_what_is_fixed_is_told_as_it_is() -> None:
     assert f"Tail files end at {MAX_SIZE_BYTES // 2**20} MiB, prompts of edits at {prompt.max_length} char" in words
     assert f"remembered for {edit_requests.KEPT_S / 3600:g} h" in words
     assert f"may have {LARGEST_AT_ONCE} times this, those of one key {LARGEST_PER_KEY} times" in words
+    assert f"what is no form ends at {MAX_JSON_BYTES // 2**20} MiB" in words
     assert f"less than {LEAST_BYTES // 2**10} KiB is taken in {STALLED_S:g} s" in words
     assert f"at most {STREAMS} streams" in words and f"over {SPARE} more" in words
     assert all(

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from fastapi import APIRouter, Depends, Form, Header, Path, Response, UploadFile
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints
 
 from engine.server.auth import Caller, needs
 from engine.server.connection import EventStream, event
@@ -19,6 +19,7 @@ from engine.server.fit_pace import remaining_s
 from engine.server.fit_runner import FitRunner
 from engine.server.messages import FitSettings
 from engine.server.records import Event, FitRow, FitState
+from engine.server.request_model import RequestModel
 from engine.server.routes.shared import PROBLEMS, STORES, After, Limit, Name, Page, binary, page
 from engine.server.services import Services, ServicesDep
 
@@ -36,10 +37,8 @@ IdempotencyKey = Annotated[
 LastEventId = Annotated[int, Header(ge=0, le=2**53, description="Number of the last event that was seen.")]
 
 
-class NewFit(BaseModel):
+class NewFit(RequestModel):
     """A picture, and a few words that say what it shows."""
-
-    model_config = ConfigDict(extra="forbid")
 
     image: UploadFile
     prompt: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]

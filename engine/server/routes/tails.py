@@ -5,11 +5,12 @@ from typing import Annotated, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Form, Response, UploadFile
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from engine.server.auth import Caller, needs
 from engine.server.errors import ApiError
 from engine.server.records import TailRow
+from engine.server.request_model import RequestModel
 from engine.server.routes.shared import PROBLEMS, STORES, After, Limit, Name, Page, binary, page
 from engine.server.services import ServicesDep
 from engine.tail_file import MAX_SIZE_BYTES, SUFFIX, parse_tail_file
@@ -37,19 +38,15 @@ class Tail(BaseModel):
     content: str
 
 
-class NewTail(BaseModel):
+class NewTail(RequestModel):
     """A tail file as `hiper-fit` writes it."""
-
-    model_config = ConfigDict(extra="forbid")
 
     file: UploadFile
     name: Name | None = None
 
 
-class Renaming(BaseModel):
+class Renaming(RequestModel):
     """What of a tail can be changed."""
-
-    model_config = ConfigDict(extra="forbid")
 
     name: Name
 
