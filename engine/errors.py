@@ -32,7 +32,7 @@ class BundleError(HiPerError):
 
 
 class RuntimeMissingError(HiPerError):
-    """A runtime was asked for that is not installed, or whose hardware is not here."""
+    """A runtime was asked for that is not installed, whose hardware is not here, or that has not the options wanted."""
 
     exit_code = 9
 

@@ -34,7 +34,8 @@ class RuntimeOptions:
             about 3 % error per call, or TF32, where the runtime and the processor have them.
         threads: CPU threads of one call; None takes all cores.
         device: index of the GPU, for the runtimes that use one.
-        cuda_graph: on onnxruntime-cuda, record the calls of every shape once and replay them; TensorRT always does.
+        cuda_graph: on onnxruntime-cuda, record the calls of every shape once and replay them; TensorRT by itself always
+            does, and by ONNX Runtime refuses.
     """
 
     precision: Precision = "exact"
@@ -74,7 +75,7 @@ RUNTIMES: Final = MappingProxyType(
     {
         "onnxruntime": ("onnxruntime_cpu", "onnxruntime"),
         "onnxruntime-cuda": ("onnxruntime_cuda", "onnxruntime-gpu cuda-bindings"),
-        "onnxruntime-tensorrt": ("onnxruntime_tensorrt", "onnxruntime-gpu tensorrt"),
+        "onnxruntime-tensorrt": ("onnxruntime_tensorrt", "onnxruntime-gpu tensorrt cuda-bindings"),
         "openvino": ("openvino_cpu", "openvino"),
         "tensorrt": ("tensorrt_gpu", "tensorrt cuda-bindings"),
     }
@@ -90,7 +91,8 @@ def load_network(artifact: Path, runtime: str, options: RuntimeOptions | None = 
         options: precision, threads and device.
 
     Raises:
-        RuntimeMissingError: it is not installed, or this machine lacks the hardware; the message says what mends it.
+        RuntimeMissingError: it is not installed, this machine lacks the hardware, or it cannot honour an option; the
+            message says what mends it.
         BundleError: the artifact cannot be read by this runtime.
         ValueError: there is no runtime of that name.
     """

@@ -1,16 +1,39 @@
 """An ONNX Runtime session on a GPU's memory: inputs and outputs are bound to addresses once for every shape."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import onnxruntime
 
-from engine.runtimes import TensorInfo
+from engine.runtimes import RuntimeOptions, TensorInfo
+from engine.runtimes.cuda import Stream
 from engine.runtimes.device_buffer import DeviceArray, DeviceBuffer
+from engine.runtimes.device_network import DeviceNetwork
+from engine.runtimes.onnxruntime_session import Provider, infos, open_session
 
 _GRAPH: str = "gpu_graph_id"
 _NO_GRAPH: str = "-1"
+
+
+def load_bound(artifact: Path, options: RuntimeOptions, stream: Stream, providers: Sequence[Provider]) -> DeviceNetwork:
+    """Open an ONNX file on a GPU.
+
+    Args:
+        artifact: the file.
+        options: its device, and whether to record graphs.
+        stream: that the providers were given.
+        providers: the best first. The CPU's stays behind them for the shape arithmetic that has no kernel.
+
+    Raises:
+        RuntimeMissingError: the first provider is not in this build, or found no device.
+        BundleError: the file is not an ONNX model that ONNX Runtime can run.
+    """
+    session = open_session(artifact, onnxruntime.SessionOptions(), [*providers, "CPUExecutionProvider"])
+    inputs, outputs = infos(session.get_inputs()), infos(session.get_outputs())
+    bound = BoundSession(session, outputs, stream, "cuda", options.device, options.cuda_graph)
+    return DeviceNetwork(inputs, outputs, stream, bound.bind)
 
 
 class BoundSession:
@@ -19,6 +42,7 @@ class BoundSession:
     Args:
         session: opened with that stream.
         outputs: that it has.
+        stream: kept as long as the session.
         device: "cuda", or "cpu" where the addresses are the host's.
         index: of the device.
         graph: whether the session was opened for CUDA graphs, and every binding is to have its own.
@@ -28,11 +52,13 @@ class BoundSession:
         self,
         session: onnxruntime.InferenceSession,
         outputs: tuple[TensorInfo, ...],
+        stream: Stream,
         device: str,
         index: int,
         graph: bool,
     ) -> None:
         self._session = session
+        self._stream = stream
         self._outputs = outputs
         self._place = (device, index)
         self._graphs = count(1) if graph else None
@@ -44,7 +70,7 @@ class BoundSession:
             binding.bind_input(name, *self._place, array.dtype.type, list(array.shape), array.address)
         for info in self._outputs:
             binding.bind_output(info.name, *self._place)
-        self._session.run_with_iobinding(binding, self._options(_NO_GRAPH))
+        self.run(binding, self._options(_NO_GRAPH))
         shapes = [tuple(value.shape()) for value in binding.get_outputs()]
         outputs = {
             info.name: DeviceBuffer(shape, info.dtype) for info, shape in zip(self._outputs, shapes, strict=True)
@@ -52,7 +78,11 @@ class BoundSession:
         for name, buffer in outputs.items():
             array = buffer.front(len(buffer.host))
             binding.bind_output(name, *self._place, array.dtype.type, list(array.shape), array.address)
-        return _Bound(self._session, binding, self._options(str(next(self._graphs)) if self._graphs else ""), outputs)
+        return _Bound(self, binding, self._options(str(next(self._graphs)) if self._graphs else ""), outputs)
+
+    def run(self, binding: Any, options: onnxruntime.RunOptions) -> None:
+        """Run a binding; ONNX Runtime itself waits until it is done."""
+        self._session.run_with_iobinding(binding, options)
 
     def _options(self, graph: str) -> onnxruntime.RunOptions:
         options = onnxruntime.RunOptions()
@@ -66,7 +96,7 @@ class _Bound:
 
     def __init__(
         self,
-        session: onnxruntime.InferenceSession,
+        session: BoundSession,
         binding: Any,
         options: onnxruntime.RunOptions,
         outputs: dict[str, DeviceBuffer],
@@ -77,5 +107,5 @@ class _Bound:
         self._options = options
 
     def launch(self) -> None:
-        """See `Recording`; ONNX Runtime itself waits until it is done."""
-        self._session.run_with_iobinding(self._binding, self._options)
+        """See `Recording`."""
+        self._session.run(self._binding, self._options)

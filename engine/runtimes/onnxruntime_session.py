@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from engine.errors import BundleError, RuntimeMissingError
 from engine.runtimes import TensorInfo, check_inputs
 
+CUDA: Final = "CUDAExecutionProvider"
+
 Provider = str | tuple[str, dict[str, str]]
 
 _DTYPES: Final[dict[str, np.dtype[Any]]] = {

@@ -3,6 +3,7 @@
 The double's memory is the host's, so the CPU's provider can work on it: the real ONNX Runtime binds real addresses.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,7 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
-from engine.errors import RuntimeMissingError
+from engine.errors import BundleError, RuntimeMissingError
 from engine.runtimes import RuntimeOptions, load_network
 from engine.runtimes.cuda import Stream
 from engine.runtimes.device_buffer import DeviceBuffer
@@ -53,9 +54,9 @@ def session(request: pytest.FixtureRequest, gpu: SimpleNamespace, doubling: Path
 
 @pytest.fixture
 def network(session: OnStream, gpu: SimpleNamespace) -> DeviceNetwork:
-    inputs, outputs = infos(session.get_inputs()), infos(session.get_outputs())
-    bound = BoundSession(session, outputs, "cpu", 0, graph=not gpu.plain)  # type: ignore[arg-type]
-    return DeviceNetwork(inputs, outputs, Stream(0), bound.bind)
+    inputs, outputs, stream = infos(session.get_inputs()), infos(session.get_outputs()), Stream(0)
+    bound = BoundSession(session, outputs, stream, "cpu", 0, graph=not gpu.plain)  # type: ignore[arg-type]
+    return DeviceNetwork(inputs, outputs, stream, bound.bind)
 
 
 def arrays(rows: int, seed: int = 0) -> dict[str, NDArray[Any]]:
@@ -107,24 +108,74 @@ def test_refusals_are_those_of_every_network(network: DeviceNetwork) -> None:
         network(arrays(33))
 
 
-def test_the_provider_gets_our_stream_and_the_wish_for_graphs(
-    gpu: SimpleNamespace, doubling: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def opened(
+    gpu: SimpleNamespace, toy_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., list[dict[str, str]]]:
+    """Settings of the providers that a network of a bundle is opened with; they were given a stream that lives."""
+    session = onnxruntime.InferenceSession
+
+    def open_network(runtime: str, options: RuntimeOptions, network: str = "unet") -> list[dict[str, str]]:
+        found: list[Any] = []
+
+        def refuse(artifact: Path, settings: Any, providers: Any) -> Any:
+            if providers == ["CPUExecutionProvider"]:
+                return session(artifact, settings, providers=providers)
+            assert all(int(settings["user_compute_stream"]) in gpu.cuda.streams for _, settings in providers[:-1])
+            found.extend(providers)
+            raise RuntimeError("no device")
+
+        monkeypatch.setattr(onnxruntime, "InferenceSession", refuse)
+        with pytest.raises(BundleError, match="cannot be run by ONNX Runtime: no device"):
+            load_network(toy_bundle / f"{network}.onnx", runtime, options)
+        names = {"onnxruntime-tensorrt": ["TensorrtExecutionProvider"]}.get(runtime, [])
+        assert [*(name for name, _ in found[:-1]), found[-1]] == [
+            *names,
+            "CUDAExecutionProvider",
+            "CPUExecutionProvider",
+        ]
+        assert all(isinstance(value, str) for _, settings in found[:-1] for value in settings.values())
+        return [settings for _, settings in found[:-1]]
+
+    monkeypatch.setattr(
+        onnxruntime,
+        "get_available_providers",
+        lambda: ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"],
+    )
+    return open_network
+
+
+def test_the_provider_gets_the_wish_for_graphs_and_for_speed(opened: Callable[..., list[dict[str, str]]]) -> None:
+    for precision, graph in (("exact", False), ("fast", True)):
+        [cuda] = opened("onnxruntime-cuda", RuntimeOptions(precision, cuda_graph=graph))  # type: ignore[arg-type]
+        assert (cuda["use_tf32"], cuda["enable_cuda_graph"]) == (str(int(precision == "fast")), str(int(graph)))
+
+
+def test_tensorrt_is_built_once_for_every_number_of_rows(
+    opened: Callable[..., list[dict[str, str]]], toy_bundle: Path
 ) -> None:
-    opened: list[Any] = []
+    tensorrt, cuda = opened("onnxruntime-tensorrt", RuntimeOptions("fast"))
+    assert {name.removeprefix("trt_profile_"): value for name, value in tensorrt.items() if "profile" in name} == {
+        "min_shapes": "sample:1x4x4x4,timestep:1,encoder_hidden_states:1x77x8",
+        "opt_shapes": "sample:8x4x4x4,timestep:8,encoder_hidden_states:8x77x8",
+        "max_shapes": "sample:32x4x4x4,timestep:32,encoder_hidden_states:32x77x8",
+    }
+    assert tensorrt["user_compute_stream"] == cuda["user_compute_stream"] and cuda["use_tf32"] == "1"
+    assert tensorrt["trt_engine_cache_path"] == str(toy_bundle / "onnxruntime-tensorrt-fast")
+    assert not any("profile" in name for name in opened("onnxruntime-tensorrt", RuntimeOptions("fast"), "decoder")[0])
 
-    def refuse(artifact: Path, settings: Any, providers: Any) -> None:
-        opened.append(providers)
-        raise RuntimeError("no device")
 
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
-    monkeypatch.setattr(onnxruntime, "InferenceSession", refuse)
-    for graph in (False, True):
-        with pytest.raises(Exception, match="cannot be run by ONNX Runtime: no device"):
-            load_network(doubling, "onnxruntime-cuda", RuntimeOptions("fast", cuda_graph=graph))
-    (name, first), (_, second) = (providers[0] for providers in opened)
-    assert name == "CUDAExecutionProvider" and int(first["user_compute_stream"]) in gpu.cuda.streams
-    assert (first["use_tf32"], first["enable_cuda_graph"], second["enable_cuda_graph"]) == ("1", "0", "1")
-    assert all(isinstance(value, str) for value in first.values())
+def test_what_tensorrt_cannot_honour_here_is_refused(
+    opened: Callable[..., list[dict[str, str]]], toy_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifact, runtime = toy_bundle / "unet.onnx", "onnxruntime-tensorrt"
+    with pytest.raises(RuntimeMissingError, match=r"^onnxruntime-tensorrt has one CUDA graph a session, .*; use onnx"):
+        load_network(artifact, runtime, RuntimeOptions("fast", cuda_graph=True))
+    with pytest.raises(RuntimeMissingError, match=r"^onnxruntime-tensorrt computes fp32 in TF32 .* is exact; use fast"):
+        load_network(artifact, runtime)
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
+    tensorrt, cuda = opened(runtime, RuntimeOptions())
+    assert cuda["use_tf32"] == "0" and tensorrt["trt_engine_cache_path"].endswith("-exact")
 
 
 def test_without_cuda_bindings_the_message_names_them(doubling: Path, monkeypatch: pytest.MonkeyPatch) -> None:

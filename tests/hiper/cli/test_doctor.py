@@ -89,7 +89,7 @@ def test_onnxruntime_may_be_that_for_gpus(monkeypatch):
     assert installation.runtimes() == {
         "onnxruntime": "onnxruntime 1.99",
         "onnxruntime-cuda": "pip install onnxruntime-gpu cuda-bindings",
-        "onnxruntime-tensorrt": "pip install onnxruntime-gpu tensorrt",
+        "onnxruntime-tensorrt": "pip install onnxruntime-gpu tensorrt cuda-bindings",
         "openvino": "pip install openvino",
         "tensorrt": "pip install tensorrt cuda-bindings",
     }
