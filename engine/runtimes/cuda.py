@@ -1,5 +1,6 @@
 """CUDA's runtime, its error codes turned into exceptions, and a stream."""
 
+import weakref
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
@@ -51,7 +52,8 @@ def _checked(name: str, function: Callable[..., Any], *arguments: Any) -> Any:
 class Stream:
     """An order of work on one GPU.
 
-    Not the legacy default stream, which would wait for the whole device.
+    Not the legacy default stream, which would wait for the whole device. It is destroyed with this object, so whatever
+    works on it keeps it.
 
     Args:
         device: index of the GPU.
@@ -61,6 +63,7 @@ class Stream:
         self._device = device
         call("cudaSetDevice", device)
         self._handle = call("cudaStreamCreateWithFlags", constant("cudaStreamNonBlocking"))
+        weakref.finalize(self, bound("cudaStreamDestroy"), self._handle)
 
     def __int__(self) -> int:
         return int(self._handle)

@@ -6,6 +6,7 @@ Streams are as late as they may be, so that a missing wait, or a host array rewr
 import ctypes
 import enum
 import inspect
+import itertools
 import json
 from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
@@ -44,7 +45,7 @@ class CudaDouble:
 
     Attributes:
         live: addresses that were given and not taken back, with their sizes.
-        streams: by number.
+        streams: that were made and not destroyed, by number.
         launches: graphs launched so far.
         copied_bytes: between host and device so far.
         gpus: how many there are.
@@ -54,6 +55,7 @@ class CudaDouble:
     def __init__(self) -> None:
         self.live: dict[int, np.ndarray] = {}
         self.streams: dict[int, Stream] = {}
+        self._numbers = itertools.count(1)
         self.launches = 0
         self.copied_bytes = 0
         self.gpus = 1
@@ -149,9 +151,12 @@ class CudaDouble:
         stream.run(lambda: ctypes.memmove(dst, src, count) and None)
 
     def _cudaStreamCreateWithFlags(self, flags: int) -> Stream:
-        stream = Stream(len(self.streams) + 1)
+        stream = Stream(next(self._numbers))
         self.streams[int(stream)] = stream
         return stream
+
+    def _cudaStreamDestroy(self, stream: Stream) -> None:
+        self.streams.pop(int(stream)).finish()
 
     def _cudaStreamSynchronize(self, stream: Stream) -> None:
         if stream.recording is not None:

@@ -45,7 +45,7 @@ ENUMS = (
 CUDA_FUNCTIONS = """
     cudaDriverGetVersion cudaFree cudaFreeHost cudaGetDeviceCount cudaGetDeviceProperties cudaGraphDestroy
     cudaGraphExecDestroy cudaGraphInstantiate cudaGraphLaunch cudaHostAlloc cudaMalloc cudaMemcpyAsync cudaSetDevice
-    cudaStreamBeginCapture cudaStreamCreateWithFlags cudaStreamEndCapture cudaStreamSynchronize
+    cudaStreamBeginCapture cudaStreamCreateWithFlags cudaStreamDestroy cudaStreamEndCapture cudaStreamSynchronize
 """
 CUDA_ENUMS = ("cudaError_t", "cudaMemcpyKind", "cudaStreamCaptureMode")
 LIBRARIES = ("libnvinfer", "libnvinfer_plugin", "libnvonnxparser")

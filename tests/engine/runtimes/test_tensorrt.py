@@ -66,10 +66,10 @@ def test_tells_names_dtypes_and_shapes(build: Build) -> None:
 def test_takes_its_memory_back(build: Build, gpu: SimpleNamespace) -> None:
     network = load_network(build(), "tensorrt")
     _run(network, 4)
-    assert len(gpu.cuda.live) == 6
+    assert len(gpu.cuda.live) == 6 and len(gpu.cuda.streams) == 1
     del network
     gc.collect()
-    assert not gpu.cuda.live
+    assert not gpu.cuda.live and not gpu.cuda.streams
 
 
 def test_refuses_rows_outside_the_profiles(build: Build) -> None:
