@@ -1,14 +1,18 @@
 """A folder that appears whole or not at all."""
 
+import errno
 import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from engine.bundle_files import MANIFEST_NAME
 from engine.errors import OutputError
+
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def is_bundle(folder: Path) -> bool:
@@ -37,12 +41,17 @@ def unfinished_folder(
     if folder.exists() and not is_one(folder):
         raise OutputError(f"{folder} is no {what}, --force replaces nothing else; choose another folder")
     unfinished = folder.with_name(f".{folder.name}.{secrets.token_hex(8)}.tmp")
+    ours = True
     try:
         unfinished.mkdir(parents=True)
+        ours = False  # the block reads too, and what fails there is not the writing
         yield unfinished
+        ours = True
         _sync(unfinished)
         _take_name(unfinished, folder)
     except OSError as error:
+        if not ours and error.errno not in _FULL:
+            raise
         raise OutputError(f"cannot write {folder}: {error.strerror}; name a folder with room") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -56,10 +65,12 @@ def _sync(folder: Path) -> None:
 
 def _take_name(unfinished: Path, folder: Path) -> None:
     """Rename; a folder in the way is moved aside first, since a rename replaces only empty folders."""
+    old = folder.with_name(f"{unfinished.name}.old")
     if folder.exists():
-        old = folder.with_name(f"{unfinished.name}.old")
         os.rename(folder, old)
+    try:
         os.rename(unfinished, folder)
-        shutil.rmtree(old)
-    else:
-        os.rename(unfinished, folder)
+    finally:
+        if old.exists() and not folder.exists():
+            os.rename(old, folder)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,5 +1,6 @@
 """A bundle against the model it came from; and what happens when building one is not to be."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from engine.errors import BundleError, OutputError
 from export import room
 from export.build import build_bundle
 from export.config import ExportConfig
+from export.unfinished import unfinished_folder
 from hiper.models import StableDiffusion, load_model
 
 CONFIG = ExportConfig()
@@ -97,6 +99,33 @@ def test_a_failed_export_leaves_the_old_bundle(model: StableDiffusion, tmp_path:
     with pytest.raises(KeyboardInterrupt):
         build_bundle(model, tmp_path / "old", CONFIG, (), force=True, report=report)
     assert [path.name for path in tmp_path.rglob("*")] == ["old", "manifest.json"]
+
+
+def test_the_old_folder_comes_back_when_the_new_one_cannot_take_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "manifest.json").touch()
+    rename = os.rename
+
+    def refuse(source: Path, target: Path) -> None:
+        if source.name.endswith(".tmp"):
+            raise PermissionError(13, "Permission denied")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", refuse)
+    with (
+        pytest.raises(OutputError, match=r"^cannot write .*/old: Permission denied; "),
+        unfinished_folder(tmp_path / "old", force=True),
+    ):
+        pass
+    assert [path.name for path in tmp_path.rglob("*")] == ["old", "manifest.json"]
+
+
+def test_what_cannot_be_read_meanwhile_is_not_called_unwritable(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), unfinished_folder(tmp_path / "new", force=False):
+        (tmp_path / "model").read_bytes()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_never_replaces_what_is_no_bundle(model: StableDiffusion, tmp_path: Path) -> None:
