@@ -12,7 +12,7 @@ def ending_cleanly() -> Iterator[None]:
     """Let SIGTERM unwind the stack, so that what is unfinished is taken away."""
 
     def stop(number: int, frame: FrameType | None) -> NoReturn:
-        raise KeyboardInterrupt("terminated; nothing was written")
+        raise KeyboardInterrupt("terminated")
 
     previous = signal.signal(signal.SIGTERM, stop)
     try:
