@@ -45,7 +45,7 @@ class Change:
 
 
 def compare(before: Sequence[Record], after: Sequence[Record], threshold: float = 0.05) -> list[Change]:
-    """Compare all figures of the records that both sides have.
+    """Compare all figures of A's records with those of B; of a record that B lacks, all are gone.
 
     Several runs of a record on one side are resampled as runs, which is the only way to see the noise between runs;
     with one run a side, `threshold` stands for it.
@@ -61,14 +61,13 @@ def compare(before: Sequence[Record], after: Sequence[Record], threshold: float 
     compared = (record.name for record in before if record.kind not in ("suite", "floors"))
     names = list(dict.fromkeys(compared))
     pairs = {name: (_named(before, name), _named(after, name)) for name in names}
-    shared = {name: sides for name, sides in pairs.items() if sides[1]}
-    if not shared:
+    if not any(theirs for _, theirs in pairs.values()):
         raise RecordError("A and B have no record of the same script and model; measure both with the same suite")
-    for mine, theirs in shared.values():
+    for mine, theirs in pairs.values():
         for other in [*mine[1:], *theirs]:
             if reason := comparable(mine[0], other):
                 raise RecordError(f"the figures cannot be compared: {reason}; measure both alike")
-    return [change for name, sides in shared.items() for change in _changes(name, *sides, threshold)]
+    return [change for name, sides in pairs.items() for change in _changes(name, *sides, threshold)]
 
 
 def _named(records: Sequence[Record], name: str) -> list[Record]:

@@ -13,9 +13,6 @@ def verdicts(changes):
     return {change.figure: change.verdict for change in changes}
 
 
-CASES = [(200, "same"), (202, "same"), (250, "worse"), (160, "better"), (210, "unclear")]
-
-
 @pytest.fixture
 def pair(make_record):
     def make(before, after, **changes):
@@ -62,6 +59,13 @@ def test_a_figure_that_is_gone_is_no_success(make_record):
     result = CliRunner().invoke(app, ["compare", str(before), str(after)])
     assert result.exit_code == 1 and "| edit-menagerie: openvino | 220 ms | - | - | gone |" in result.stdout
     assert "edit-menagerie: openvino failed: it crashed" in result.stderr
+
+
+def test_a_record_that_is_gone_is_no_success(make_record):
+    folders = [str(make_record(folder=side).parent) for side in "ab"]
+    make_record("fit-menagerie", {"bf16": {"samples_ms": [100, 101]}}, folder="a")
+    result = CliRunner().invoke(app, ["compare", *folders])
+    assert result.exit_code == 1 and "| fit-menagerie: bf16 | 100 ms | - | - | gone |" in result.stdout
 
 
 def test_the_exit_code_is_for_machines(make_record):
