@@ -1,16 +1,19 @@
 """Tables of edits, checked against the bundle that is to make them."""
 
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
+from typing import Final
 
-from engine.bulk.rows import EditRow, Task, mark, read_rows
+from engine.bulk.rows import EditRow, Task, file_digest, read_rows
 from engine.bundle import Bundle
 from engine.edit_request import EditRequest
 from engine.manifest import Manifest
 from engine.prompt_encoder import PromptEncoder
 from engine.request_check import check_request
 from engine.runtimes import RuntimeOptions
-from engine.tail_file import read_tail_file
+from engine.tail_file import TailFile, read_tail_file
+
+_TAILS_AT_ONCE: Final = 64  # one has up to 4 MiB, and a table may name any number
 
 
 def read_edits(path: Path, bundle: Path, manifest: Manifest, tail: Path | None = None) -> list[Task]:
@@ -23,17 +26,21 @@ def read_edits(path: Path, bundle: Path, manifest: Manifest, tail: Path | None =
         tail: for rows that name none.
 
     Raises:
-        TableError: naming all rows that cannot be done.
+        TableError: naming the rows that cannot be done.
     """
     schedule = manifest.schedule.load()
     # Only its tokenizer is used, so no runtime is chosen.
     prompts = PromptEncoder(Bundle(bundle, manifest, "", "", RuntimeOptions()))
-    tail_file = cache(read_tail_file)
 
-    def check(row: EditRow) -> None:
+    @lru_cache(_TAILS_AT_ONCE)
+    def known(tail: str) -> tuple[TailFile, str]:
+        return read_tail_file(tail), file_digest(tail)
+
+    def check(row: EditRow) -> str:
+        file, digest = known(row.tail)
         request = EditRequest(
             target_prompt=row.prompt,
-            tail=tail_file(row.tail),
+            tail=file,
             seed=row.seed,
             negative_prompt=row.negative_prompt,
             tail_strength=row.tail_strength,
@@ -42,6 +49,6 @@ def read_edits(path: Path, bundle: Path, manifest: Manifest, tail: Path | None =
             solver=row.solver,
         )
         check_request(request, manifest, schedule, prompts)
+        return digest
 
-    rows = read_rows(path, EditRow, check, {} if tail is None else {"tail": str(tail.absolute())})
-    return [Task(row, mark(row, tail_file(row.tail).digest)) for row in rows]
+    return read_rows(path, EditRow, check, {} if tail is None else {"tail": str(tail.absolute())})

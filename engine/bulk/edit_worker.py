@@ -2,11 +2,10 @@
 
 import asyncio
 from contextlib import aclosing
-from pathlib import Path
 
 from engine.bulk.folder import Folder
 from engine.bulk.rows import EditRow, Task
-from engine.bulk.worker import READY_S, Made, RowError, Unavailable, Worker
+from engine.bulk.worker import READY_S, Made, RowError, Unavailable, Worker, content
 from engine.server.edit_client import EditClient
 from engine.server.edit_engine import EngineDown
 from engine.server.encode_image import encode_image
@@ -38,8 +37,7 @@ class EditWorker(Worker):
 
     async def make(self, task: Task) -> Made:
         """Make a PNG."""
-        assert isinstance(task.row, EditRow)
-        request = _request(task.row, self._timeout_s)
+        request = _request(task, self._timeout_s)
         calls, edits = self._calls, self._edits
         done = await self._edit(request)
         per_call = (self._edits - edits) / max(1, self._calls - calls)
@@ -73,17 +71,15 @@ class EditWorker(Worker):
         self._edits += call.edits
 
 
-def _request(row: EditRow, timeout_s: float) -> StartEdit:
-    try:
-        tail = Path(row.tail).read_bytes()
-    except OSError as error:
-        raise RowError("tail", f"{row.tail} cannot be read: {error.strerror}") from error
+def _request(task: Task, timeout_s: float) -> StartEdit:
+    row = task.row
+    assert isinstance(row, EditRow)
     return StartEdit(
         id=row.id,
         user="",
         timeout_s=timeout_s,
         target_prompt=row.prompt,
-        tail=tail,
+        tail=content(task, row.tail, "tail"),
         seed=row.seed,
         negative_prompt=row.negative_prompt,
         tail_strength=row.tail_strength,

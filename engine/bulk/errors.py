@@ -1,10 +1,21 @@
 """What can end a run of `hiper-bulk`."""
 
+from collections.abc import Sequence
+from typing import Final
+
 from engine.errors import HiPerError
+
+_MOST: Final = 50
+
+
+def listed(problems: Sequence[str]) -> str:
+    """The first of many problems, a line each, and how many there are besides."""
+    more = [f"and {len(problems) - _MOST} more"] if len(problems) > _MOST else []
+    return "\n  ".join([*problems[:_MOST], *more])
 
 
 class TableError(HiPerError):
-    """A table cannot be read, or has rows that cannot be done; every such row is named."""
+    """A table cannot be read, or has rows that cannot be done; the first 50 are named."""
 
     exit_code = 24
 

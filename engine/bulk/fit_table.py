@@ -1,17 +1,29 @@
 """Tables of fits."""
 
+from functools import cache
 from pathlib import Path
+from typing import Final
 
-from engine.bulk.rows import FitRow, Task, mark, read_rows
+from engine.bulk.rows import FitRow, Task, file_digest, read_rows
+
+# As in the API of `hiper-serve`.
+_MOST_STEPS: Final = 10_000
+_MOST_RATE: Final = 10
 
 
 def read_fits(path: Path) -> list[Task]:
     """Read a table of fits.
 
     Raises:
-        TableError: naming all rows that cannot be done.
+        TableError: naming the rows that cannot be done.
     """
-    return [Task(row, mark(row)) for row in read_rows(path, FitRow, _check, {})]
+    digest = cache(file_digest)
+
+    def check(row: FitRow) -> str:
+        _check(row)
+        return digest(row.image)
+
+    return read_rows(path, FitRow, check, {})
 
 
 def _check(row: FitRow) -> None:
@@ -21,7 +33,7 @@ def _check(row: FitRow) -> None:
         raise ValueError("prompt is empty but must describe the image; write a few words, like 'a standing dog'")
     if not 0 <= row.seed < 2**63:
         raise ValueError(f"seed is {row.seed}; use 0 to {2**63 - 1}")
-    if row.steps is not None and row.steps < 1:
-        raise ValueError(f"steps is {row.steps}; use 1 or more")
-    if row.learning_rate is not None and not row.learning_rate > 0:
-        raise ValueError(f"learning_rate is {row.learning_rate}; use a number above 0")
+    if row.steps is not None and not 1 <= row.steps <= _MOST_STEPS:
+        raise ValueError(f"steps is {row.steps}; use 1 to {_MOST_STEPS}")
+    if row.learning_rate is not None and not 0 < row.learning_rate <= _MOST_RATE:
+        raise ValueError(f"learning_rate is {row.learning_rate}; use a number above 0, {_MOST_RATE} at most")

@@ -11,7 +11,7 @@ from typing import Final
 from engine.atomic_file import write_atomically
 from engine.bulk.folder import Folder
 from engine.bulk.rows import FitRow, Task
-from engine.bulk.worker import READY_S, Made, RowError, Unavailable, Worker
+from engine.bulk.worker import READY_S, Made, RowError, Unavailable, Worker, content
 from engine.server import fit_worker
 from engine.server.child import ChildDown
 from engine.server.messages import FitCheckpoint, FitDone, FitFailed, FitSettings, StartFit
@@ -69,6 +69,8 @@ class FitWorker(Worker):
             ended = await self._attempt(self._start(task, fence), self._checkpoint(task))
             if isinstance(ended, FitDone):
                 return Made(ended.tail)
+            if ended.permanent:
+                self.forget(task)
             if ended.permanent or fence == ATTEMPTS:
                 raise RowError(ended.code, ended.message)
         raise AssertionError("the last attempt decides")
@@ -83,10 +85,7 @@ class FitWorker(Worker):
     def _start(self, task: Task, fence: int) -> StartFit:
         row, checkpoint = task.row, self._checkpoint(task)
         assert isinstance(row, FitRow)
-        try:
-            image = Path(row.image).read_bytes()
-        except OSError as error:
-            raise RowError("image_invalid", f"{row.image} cannot be read: {error.strerror}") from error
+        image = content(task, row.image, "image_invalid")
         return StartFit(
             id=row.id,
             fence=fence,
@@ -105,7 +104,7 @@ class FitWorker(Worker):
                 while not (await asyncio.wait({starting}, timeout=_LOOK_S))[0]:
                     if self._process.problem:
                         raise Unavailable(self._process.problem)
-            starting.result()
+            self._folder.tie(starting.result().model_digest)
         except TimeoutError as error:
             raise Unavailable(f"the fit worker did not start within {READY_S:.0f} s; see Ray's logs") from error
         except fit_worker.WorkerUnavailable as error:

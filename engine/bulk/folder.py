@@ -15,9 +15,9 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from engine.atomic_file import write_atomically
-from engine.bulk.errors import FolderError
+from engine.bulk.errors import FolderError, listed
 from engine.bulk.journal import Done, Failed, read_history
-from engine.bulk.locks import driving
+from engine.bulk.locks import alone, driving
 from engine.bulk.rows import Task
 from engine.errors import OutputError
 
@@ -112,6 +112,21 @@ class Folder:
         if earlier != job:
             raise FolderError(f"{self.path} has {_told(earlier)}, not {_told(job)}; name another folder, -o")
 
+    def tie(self, model_digest: str) -> None:
+        """Tie the folder to a model's weights, for ever, where only workers know them.
+
+        Raises:
+            FolderError: it is tied to others.
+        """
+        tied = self._own / "model_sha256"
+        with alone(self._own):
+            if not tied.exists():
+                write_atomically(tied, model_digest.encode())
+            earlier = tied.read_text()
+        if earlier != model_digest:
+            found = f"{self.path} has results of a model with weights {earlier[:12]}, not {model_digest[:12]}"
+            raise FolderError(f"{found}; name another folder, -o")
+
     def state(self, tasks: Iterable[Task]) -> State:
         """Look what is done.
 
@@ -134,10 +149,8 @@ class Folder:
             else:
                 done[id] = last
         if problems:
-            listed = "\n  ".join(problems)
-            raise FolderError(
-                f"{self.path} has results of other rows; delete these files or name another folder, -o:\n  {listed}"
-            )
+            found = f"{self.path} has results of other rows"
+            raise FolderError(f"{found}; delete these files or name another folder, -o:\n  {listed(problems)}")
         return State(done, failed, pending, history.attempts)
 
     def write_tables(self, tasks: Sequence[Task]) -> State:

@@ -49,6 +49,21 @@ def work(folder: Path) -> None:
     fcntl.flock(_open(folder / "workers.lock"), fcntl.LOCK_SH)
 
 
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Be the only one to tie a folder to something; waits for others.
+
+    Raises:
+        OSError: the disk knows no locks.
+    """
+    tie = _open(folder / "tie.lock")
+    try:
+        fcntl.flock(tie, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(tie)
+
+
 def _open(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
 

@@ -8,11 +8,12 @@ from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
-from engine.bulk.errors import TableError
+from engine.bulk.errors import TableError, listed
 from engine.bulk.table import RawRow, read_table
 from engine.schedule import Solver
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
+_FILES: Final = {"image", "tail"}
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -78,52 +79,61 @@ class Task(msgspec.Struct, frozen=True):
     mark: str
 
 
-Kind = TypeVar("Kind", bound=Row)
+Kind = TypeVar("Kind", FitRow, EditRow)
 
 
-def read_rows(path: Path, kind: type[Kind], check: Callable[[Kind], object], defaults: RawRow) -> list[Kind]:
+def read_rows(path: Path, kind: type[Kind], check: Callable[[Kind], str], defaults: RawRow) -> list[Task]:
     """Read a table of which every row can be done, as far as that can be known before.
 
     Args:
         path: as for `read_table`.
         kind: of its rows.
-        check: raises an exception about a row that cannot be done.
+        check: raises an exception about a row that cannot be done; returns the `file_digest` of the file it names.
         defaults: for cells that are empty.
 
     Raises:
-        TableError: naming all rows that cannot be done.
+        TableError: naming the rows that cannot be done.
     """
-    rows: list[Kind] = []
+    tasks: list[Task] = []
     problems: list[str] = []
     for number, raw in enumerate(read_table(path), start=1):
         try:
             row = _convert(defaults | raw, kind, path.parent)
-            check(row)
-            rows.append(row)
+            tasks.append(Task(row, mark(row, check(row))))
         except Exception as error:  # whatever it is, the user is to hear of it together with the other rows
-            problems.append(f"row {number} ({raw.get('id', 'no id')}): {error}")
-    problems += _twice(rows)
+            problems.append(f"row {number} ({raw.get('id', 'no id')!s:.60}): {error}")
+    problems += _twice([task.row for task in tasks])
     if problems:
-        listed = "\n  ".join(problems)
-        raise TableError(f"{path} has rows that cannot be done; correct these and ask again:\n  {listed}")
-    return rows
+        raise TableError(f"{path} has rows that cannot be done; correct these and ask again:\n  {listed(problems)}")
+    return tasks
 
 
-def mark(row: Row, *contents: str) -> str:
-    """Names a row by all that decides its result.
+def mark(row: Row, digest: str) -> str:
+    """Names a row by all that decides its result, wherever its files lie.
 
     Args:
         row: the row.
-        contents: digests of files it names.
+        digest: of the file it names, see `file_digest`.
     """
-    return hashlib.sha256(msgspec.json.encode([row, *contents])).hexdigest()[:32]
+    asked = {name: value for name, value in msgspec.to_builtins(row).items() if name not in _FILES}
+    return hashlib.sha256(msgspec.json.encode([asked, digest])).hexdigest()[:32]
+
+
+def file_digest(path: str) -> str:
+    """SHA-256 of a file, in hex.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _convert(raw: RawRow, kind: type[Kind], folder: Path) -> Kind:
     """A row with absolute paths; text becomes a number where one is wanted, and a number text."""
-    texts = {name: _text(value) for name, value in raw.items()}
-    for name in texts.keys() & {"image", "tail"}:
-        texts[name] = str(folder.absolute() / str(texts[name]))
+    texts = {name: _text(name, value) for name, value in raw.items()}
+    for name in texts.keys() & _FILES:
+        texts[name] = str(folder.absolute() / texts[name])
     row = msgspec.convert(texts, kind, strict=False)
     for what, value in (("id", row.id), ("name", row.stem)):
         if not _NAME.fullmatch(value):
@@ -131,8 +141,10 @@ def _convert(raw: RawRow, kind: type[Kind], folder: Path) -> Kind:
     return row
 
 
-def _text(value: Any) -> str:
+def _text(name: str, value: Any) -> str:
     """Programs for tables make 7.0 of a 7 beside an empty cell."""
+    if type(value) not in (str, int, float):
+        raise ValueError(f"{name} is {value!r:.40} but must be text or a number")
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 

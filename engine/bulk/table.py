@@ -1,12 +1,12 @@
 """Reads a table's rows as they are: CSV, JSON lines or Parquet."""
 
 import csv
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from engine.bulk.errors import TableError
+from engine.record import parse
 
 RawRow = dict[str, Any]
 
@@ -25,7 +25,7 @@ def read_table(path: Path) -> list[RawRow]:
         raise TableError(f"{path} is no table by its name; let it end in one of {', '.join(_READERS)}")
     try:
         rows = [_filled(row) for row in reader(path)]
-    except (OSError, ValueError, csv.Error, RecursionError) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise TableError(f"{path} cannot be read as a table: {error}; name a file in UTF-8 with a header") from error
     if not rows:
         raise TableError(f"{path} has no rows; give it one at least")
@@ -54,8 +54,9 @@ def _check_header(names: Any) -> None:
 
 
 def _read_json_lines(path: Path) -> list[RawRow]:
-    lines = path.read_text("utf-8-sig").splitlines()
-    rows = [json.loads(line) for line in lines if line.strip()]
+    # Not splitlines, which also ends lines at characters that prompts may have.
+    lines = path.read_text("utf-8-sig").split("\n")
+    rows = [parse(line.encode()) for line in lines if line.strip()]
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict):
             raise ValueError(f"row {number} is no object")

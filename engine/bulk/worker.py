@@ -1,11 +1,13 @@
 """Does rows, one device at a time: its threads wait for rows, and a process of its own does them."""
 
 import asyncio
+import hashlib
 import os
 import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 import msgspec
@@ -14,8 +16,8 @@ from engine.atomic_file import write_atomically
 from engine.bulk.folder import Folder
 from engine.bulk.journal import Begun, Done, Failed, Journal, Started, starts_since_success
 from engine.bulk.locks import work
-from engine.bulk.rows import Task
-from engine.errors import OutputError
+from engine.bulk.rows import Task, mark
+from engine.errors import HiPerError
 
 LIVES: Final = 100
 READY_S: Final = 1800.0  # plans are loaded, models compiled
@@ -89,7 +91,7 @@ class Worker(ABC):
         except RowError as error:
             self._journal.write(Failed(id=id, code=error.code, reason=error.reason))
             return Outcome(id, "failed", error.reason)
-        except (Unavailable, OutputError, OSError) as error:
+        except (Unavailable, HiPerError, OSError) as error:
             return Outcome(id, "hopeless", str(error))
         return Outcome(id, "done")
 
@@ -118,3 +120,23 @@ class Worker(ABC):
 
     def forget(self, task: Task) -> None:  # noqa: B027  most have nothing to forget
         """Let go of what was kept for a row that is done."""
+
+
+def content(task: Task, path: str, code: str) -> bytes:
+    """The file that a row names, as it was when the table was checked.
+
+    Args:
+        task: the row, whose mark knows.
+        path: of the file.
+        code: of the kind of reason why it cannot be used.
+
+    Raises:
+        RowError: it is gone, or another one.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise RowError(code, f"{path} cannot be read: {error.strerror}") from error
+    if mark(task.row, hashlib.sha256(data).hexdigest()) != task.mark:
+        raise RowError(code, f"{path} was changed after the table was checked; start the command again")
+    return data

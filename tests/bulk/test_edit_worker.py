@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from engine.bundle import open_bundle
 from engine.bundle_files import read_manifest
 from engine.runtimes import RuntimeOptions
 from engine.server.engine_options import EngineOptions
-from engine.tail_file import TailFile
+from engine.tail_file import TailFile, write_tail_file
 from hiper.cli.bundle_edits import BundleEdits
 from tests.bulk.conftest import WriteTable
 
@@ -131,6 +132,17 @@ def test_a_row_that_fails_leaves_the_others_alone(
     state = worker._folder.write_tables(todo)
     assert [(one.id, one.code) for one in state.failed.values()] == [("f1", "infinite"), ("f2", "tail")]
     assert (worker._folder.path / "failures.csv").read_text().count("became infinite") == 1
+
+
+def test_another_tail_under_the_same_name_is_noticed(
+    worker: EditWorker, tasks: Callable[..., list[Task]], tail: Path, tail_file: TailFile
+) -> None:
+    wish = {"id": "n", "prompt": "a dog", "num_inference_steps": 1}
+    [task] = tasks([wish])
+    write_tail_file(tail, replace(tail_file, info=replace(tail_file.info, tail_strength=0.1)))
+    found = worker.do(task)
+    assert found.what == "failed" and "rex.hiper.safetensors was changed after the table was checked" in found.reason
+    assert tasks([wish])[0].mark != task.mark
 
 
 def test_the_death_of_the_engine_costs_no_row(

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from engine.bulk.errors import TableError
+from engine.bulk.errors import FolderError, TableError
 from engine.bulk.fit_table import read_fits
 from engine.bulk.fit_worker import SUFFIX, FitOptions, FitWorker
 from engine.bulk.folder import Folder
@@ -103,6 +103,47 @@ def test_a_checkpoint_of_an_earlier_run_is_gone_on_from(
     assert not worker._checkpoint(task).exists()
 
 
+def test_a_checkpoint_of_a_row_that_fails_for_good_is_gone(
+    worker: FitWorker, write_table: WriteTable, picture: Path
+) -> None:
+    [task] = tasks(write_table, {"id": "p", "prompt": "dog " * 80})
+    worker._checkpoint(task).write_bytes(b"of another model, perhaps")
+    assert worker.do(task).what == "failed"
+    assert not worker._checkpoint(task).exists()
+
+
+def test_weights_that_changed_under_the_same_name_are_refused(
+    worker: FitWorker, write_table: WriteTable, picture: Path, tmp_path: Path
+) -> None:
+    [first, second] = tasks(write_table, {"id": "w1"}, {"id": "w2"})
+    assert worker.do(first).what == "done"
+    tied = worker._folder.locks / "model_sha256"
+    digest = tied.read_text()
+    tied.write_text("0" * 64)
+    found = worker.do(second)
+    assert found.what == "hopeless" and f"weights 000000000000, not {digest[:12]}; name another folder" in found.reason
+    tied.write_text(digest)
+    assert worker.do(second).what == "done"
+    assert read_tail_file(worker._folder.result(second)).info.model_digest == digest
+
+
+def test_another_picture_under_the_same_name_is_noticed(
+    worker: FitWorker, write_table: WriteTable, picture: Path
+) -> None:
+    [task] = tasks(write_table, {"id": "s1"})
+    Image.new("RGB", (64, 64), "red").save(picture)
+    found = worker.do(task)
+    assert found.what == "failed" and "rex.png was changed after the table was checked" in found.reason
+    [again] = tasks(write_table, {"id": "s1"})
+    assert again.mark != task.mark and worker.do(again).what == "done"
+    picture.rename(picture.with_name("moved.png"))
+    [moved] = tasks(write_table, {"id": "s1", "image": "moved.png"})
+    assert worker._folder.state([moved]).done.keys() == {"s1"}
+    Image.new("RGB", (64, 64), "blue").save(picture)
+    with pytest.raises(FolderError, match="was made when row s1 asked for something else"):
+        worker._folder.state(tasks(write_table, {"id": "s1"}))
+
+
 def test_a_row_that_fails_leaves_the_others_alone(worker: FitWorker, write_table: WriteTable, picture: Path) -> None:
     (picture.parent / "bad.png").write_bytes(b"no picture")
     found = [
@@ -129,9 +170,12 @@ def test_rows_without_a_picture_are_named(write_table: WriteTable, picture: Path
             {"id": "d", "prompt": " "},
             {"id": "e", "learning_rate": 0},
             {"id": "f", "preset": "slow"},
+            {"id": "h", "learning_rate": "inf"},
+            {"id": "i", "steps": 99999999999},
             {"id": "g"},
         )
     lines = str(refused.value).split("\n  ")[1:]
     words = ["there is no file", "steps is 0", "seed is -1", "prompt is empty", "learning_rate is 0", "slow"]
+    words += ["learning_rate is inf", "steps is 99999999999"]
     assert len(lines) == len(words), lines
     assert all(word in line for word, line in zip(words, lines, strict=True)), lines

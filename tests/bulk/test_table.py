@@ -4,7 +4,9 @@ import contextlib
 import csv
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow
 import pytest
@@ -18,11 +20,27 @@ from engine.bulk.table import read_table
 from tests.bulk.conftest import WriteTable
 
 SAME_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1)
+TEXT = st.text(st.characters(codec="utf-8"), min_size=1)
+Write = Callable[[Path, dict[str, list[str]]], None]
 
 
 def read(path: Path) -> list[EditRow]:
-    return read_rows(path, EditRow, lambda row: None, {})
+    tasks = read_rows(path, EditRow, lambda row: "", {})
+    return [task.row for task in tasks if isinstance(task.row, EditRow)]
+
+
+def write_csv(path: Path, columns: dict[str, list[str]]) -> None:
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([[*columns], *zip(*columns.values(), strict=True)])
+
+
+def write_json_lines(path: Path, columns: dict[str, list[str]]) -> None:
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
+
+
+def write_parquet(path: Path, columns: dict[str, list[str]]) -> None:
+    parquet.write_table(pyarrow.table(columns), path)
 
 
 def test_all_kinds_of_tables_say_the_same(write_table: WriteTable, tmp_path: Path) -> None:
@@ -62,6 +80,8 @@ def test_an_empty_cell_among_numbers_may_be_nan_and_makes_its_neighbours_fractio
         ("table.csv", b"id\n\xff\n", "cannot be read as a table: .*utf-8"),
         ("table.jsonl", b"[1]\n", "row 1 is no object"),
         ("table.jsonl", b"{", "cannot be read as a table"),
+        ("table.jsonl", b'{"id": 1, "id": 2}', "a key is there twice"),
+        ("table.jsonl", b"[" * 100_000, "nested too deeply"),
         ("table.parquet", b"PAR1", "cannot be read as a table"),
     ],
 )
@@ -81,19 +101,22 @@ def test_whatever_the_bytes_there_are_rows_or_an_error(tmp_path: Path, content: 
         assert read(path)
 
 
+@pytest.mark.parametrize(
+    ("kind", "write"), [("csv", write_csv), ("jsonl", write_json_lines), ("parquet", write_parquet)]
+)
 @SAME_FOLDER
 @given(st.lists(TEXT, min_size=1, max_size=5))
-def test_prompts_come_through_as_they_are(tmp_path: Path, prompts: list[str]) -> None:
-    with open(tmp_path / "table.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerows([("id", "prompt", "tail"), *((i, prompt, "t") for i, prompt in enumerate(prompts))])
-    assert [row.prompt for row in read(tmp_path / "table.csv")] == prompts
+def test_prompts_come_through_as_they_are(tmp_path: Path, kind: str, write: Write, prompts: list[str]) -> None:
+    path, numbers = tmp_path / f"table.{kind}", [str(number) for number in range(len(prompts))]
+    write(path, {"id": numbers, "prompt": prompts, "tail": ["t"] * len(prompts)})
+    assert [row.prompt for row in read(path)] == prompts
 
 
 def test_all_bad_rows_are_named(write_table: WriteTable) -> None:
-    def check(row: FitRow) -> None:
+    def check(row: FitRow) -> str:
         if row.seed == 13:
             raise ValueError("seed is 13, which brings bad luck")
+        return ""
 
     good = {"prompt": "a dog", "image": "rex.png", "name": "", "seed": ""}
     path = write_table(
@@ -127,11 +150,26 @@ def test_all_bad_rows_are_named(write_table: WriteTable) -> None:
 def test_an_unknown_column_is_no_silent_default(write_table: WriteTable) -> None:
     path = write_table([{"id": 1, "prompt": "a", "image": "b", "sede": 3}])
     with pytest.raises(TableError, match="unknown field `sede`"):
-        read_rows(path, FitRow, lambda row: None, {})
+        read_rows(path, FitRow, lambda row: "", {})
 
 
-def test_a_mark_tells_rows_apart() -> None:
+@pytest.mark.parametrize("prompt", [["a dog"], {"a": "dog"}, True, False])
+def test_only_text_and_numbers_are_taken(tmp_path: Path, prompt: Any) -> None:
+    (tmp_path / "table.jsonl").write_text(json.dumps({"id": 1, "prompt": prompt, "tail": "t"}))
+    with pytest.raises(TableError, match=r"row 1 \(1\): prompt is .* but must be text or a number"):
+        read(tmp_path / "table.jsonl")
+
+
+def test_of_many_bad_rows_the_first_are_named(write_table: WriteTable) -> None:
+    path = write_table([{"id": number, "prompt": "", "tail": "t"} for number in range(1000)])
+    with pytest.raises(TableError) as refused:
+        read(path)
+    [_, *lines] = str(refused.value).split("\n  ")
+    assert len(lines) == 51 and lines[49].startswith("row 50 (49)") and lines[50] == "and 950 more"
+
+
+def test_a_mark_tells_rows_apart_but_not_folders() -> None:
     row = EditRow(id="1", prompt="a", tail="t")
     others = [EditRow(id="1", prompt="b", tail="t"), EditRow(id="1", prompt="a", tail="t", seed=1)]
-    assert mark(row, "x") == mark(EditRow(id="1", prompt="a", tail="t"), "x")
+    assert mark(row, "x") == mark(EditRow(id="1", prompt="a", tail="/moved/t"), "x")
     assert len({mark(row, "x"), mark(row, "y"), *(mark(other, "x") for other in others)}) == 4
