@@ -106,6 +106,34 @@ def test_an_edit_is_compared_with_the_text_alone(open_page: OpenPage, services: 
     expect(page.locator(".compare")).to_have_css("--split", "50%")
 
 
+def test_the_text_alone_is_made_once_even_after_escape(open_page: OpenPage, services: Services) -> None:
+    add_tail(services)
+    page = open_page()
+    wish(page, "a cat")
+    expect(page.get_by_role("button", name="Save picture")).to_be_visible()
+    page.get_by_label("Prompt").press("Escape")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(urlsplit(request.url).path))
+    page.get_by_role("button", name="Compare without the tail").dblclick()
+    expect(page.get_by_alt_text("without the tail")).to_be_visible()
+    expect(page.get_by_role("button", name="Compare with the original")).to_be_focused()
+    expect(page.get_by_role("slider", name="How much of the picture without the tail is shown")).to_be_visible()
+    assert asked.count("/v1/images/generations") == 1 and not any("/cancel" in path for path in asked)
+
+
+def test_a_comparison_that_fails_is_tried_again(open_page: OpenPage, services: Services) -> None:
+    add_tail(services)
+    page = open_page(complains="ERR_FAILED")
+    wish(page, "a cat")
+    expect(page.get_by_role("button", name="Save picture")).to_be_visible()
+    page.route("**/v1/images/generations", lambda route: route.abort())
+    page.get_by_role("button", name="Compare without the tail").click()
+    expect(alert(page)).to_contain_text("The server does not answer")
+    page.unroute("**/v1/images/generations")
+    alert(page).get_by_role("button", name="Try again").click()
+    expect(page.get_by_alt_text("without the tail")).to_be_visible()
+
+
 def test_an_edit_that_is_stopped_is_cancelled_on_the_server(open_page: OpenPage, services: Services) -> None:
     add_tail(services)
     page = open_page(complains="404")  # the request that is cancelled never got there

@@ -41,6 +41,8 @@ export class Compare {
     this.element.classList.toggle("comparing", shown);
     this.#range.disabled = !shown;
     if (!before) return;
+    const words = before.words === "original" ? "the original" : `the picture ${before.words}`;
+    this.#range.setAttribute("aria-label", `How much of ${words} is shown`);
     if (this.#before.getAttribute("src") !== before.url) this.#before.src = before.url;
     this.#before.alt = before.words;
     this.#before.dataset.fit = before.fit ?? "centre";
@@ -56,7 +58,7 @@ export class Compare {
   #split() {
     const value = Number(this.#range.value);
     this.element.style.setProperty("--split", `${value}%`);
-    this.#range.setAttribute("aria-valuetext", `${value} percent original`);
+    this.#range.setAttribute("aria-valuetext", `${value} percent`);
     this.element.dataset.edge = value < 18 ? "left" : value > 82 ? "right" : "";
   }
 }

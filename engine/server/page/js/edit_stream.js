@@ -13,7 +13,7 @@ const PARTIALS = 10;
  * @param {EditSettings} settings of the first picture; picture k has seed + k.
  * @param {number} count
  * @param {string} requestId
- * @param {AbortSignal} signal leaving the stream cancels the edits.
+ * @param {AbortSignal | null} signal leaving the stream cancels the edits.
  * @returns {AsyncGenerator<Part>}
  * @throws {Problem}
  */

@@ -71,11 +71,6 @@ export class Problem extends Error {
   }
 }
 
-/** @param {unknown} error */
-export function isAbort(error) {
-  return error instanceof DOMException && error.name === "AbortError";
-}
-
 /**
  * Shows what went wrong in `place`, in place of what was there.
  *

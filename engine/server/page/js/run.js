@@ -10,7 +10,7 @@ import { Problem } from "./problem.js";
 /**
  * @typedef {{
  *   seed: number, state: "waiting" | "running" | "done" | "left", url: string, picture: Blob | null,
- *   progress: number, totalMs: number | null, alone: string,
+ *   progress: number, totalMs: number | null, alone: string, loading: Promise<void> | null,
  * }} Tile
  */
 
@@ -50,6 +50,7 @@ export class Run extends EventTarget {
 
   /** Lets go of what is not done; the server stops computing it. */
   stop() {
+    if (!this.running) return;
     cancelEdit(this.#id).catch(() => {});
     this.#abort.abort();
   }
@@ -67,11 +68,20 @@ export class Run extends EventTarget {
    */
   async loadAlone(tile) {
     if (tile.alone) return;
+    tile.loading ??= this.#makeAlone(tile).finally(() => {
+      tile.loading = null;
+      this.#changed();
+    });
+    this.#changed();
+    await tile.loading;
+  }
+
+  /** @param {Tile} tile */
+  async #makeAlone(tile) {
     const settings = { ...this.settings, seed: tile.seed, tail: null };
-    for await (const { picture, done } of streamEdits(settings, 1, randomId(), this.#abort.signal)) {
+    for await (const { picture, done } of streamEdits(settings, 1, randomId(), null)) {
       if (done) tile.alone = URL.createObjectURL(picture);
     }
-    this.#changed();
   }
 
   /**
@@ -95,5 +105,5 @@ export class Run extends EventTarget {
  * @returns {Tile}
  */
 function emptyTile(seed) {
-  return { seed, state: "waiting", url: "", picture: null, progress: 0, totalMs: null, alone: "" };
+  return { seed, state: "waiting", url: "", picture: null, progress: 0, totalMs: null, alone: "", loading: null };
 }

@@ -1,17 +1,23 @@
 // @ts-check
 /** The chosen picture, large, over what it is compared with: the original, or the same wish without the subject. */
+import { announce } from "./announce.js";
 import { Compare } from "./compare.js";
 import { saveAs } from "./download.js";
 import { element } from "./dom.js";
 import { icon } from "./icons.js";
 import { pictureUrl } from "./pictures.js";
-import { isAbort } from "./problem.js";
 import { duration, fileName } from "./words.js";
 
 /** @typedef {import("./run.js").Run} Run */
 /** @typedef {import("./run.js").Tile} Tile */
 /** @typedef {import("./types.js").Tail} Tail */
-/** @typedef {{keepSeed: (seed: number) => void, onProblem: (error: unknown) => void}} Wishes */
+/**
+ * @typedef {{
+ *   keepSeed: (seed: number) => void, onProblem: (error: unknown, retry: () => void) => void,
+ * }} Wishes
+ */
+
+const WITHOUT_YET = "Making it without the tail";
 
 export class Stage {
   #compare = new Compare();
@@ -58,7 +64,7 @@ export class Stage {
     const before = this.#before(tile);
     this.#compare.show(before, { url: tile.url, words: run.settings.prompt, rough: tile.state !== "done" });
     if (this.#place.firstElementChild !== this.#compare.element) this.#place.replaceChildren(this.#compare.element);
-    this.#place.dataset.state = tile.state;
+    this.#place.dataset.state = tile.loading ? "running" : tile.state;
     this.#showCaption(run, tile);
   }
 
@@ -102,10 +108,12 @@ export class Stage {
       element("q", {}, settings.prompt),
       element("span", { class: "fine" }, facts.join(" · ")),
     );
-    const key = `${tile.seed} ${tile.state} ${this.#showsAlone(tile)} ${tile.url}`;
+    const key = `${tile.seed} ${tile.state} ${this.#showsAlone(tile)} ${tile.loading !== null} ${tile.url}`;
     if (this.#caption.dataset.key === key && this.#caption.childElementCount) return;
     this.#caption.dataset.key = key;
+    const focused = document.activeElement?.id === "swap";
     this.#caption.replaceChildren(words, ...(tile.state === "done" ? this.#buttons(run, tile) : []));
+    if (focused) /** @type {HTMLElement | null} */ (this.#caption.querySelector("#swap"))?.focus();
   }
 
   /**
@@ -120,11 +128,11 @@ export class Stage {
         tile.picture &&
         saveAs(tile.picture, `${fileName(`${this.#tail.name} ${run.settings.prompt} ${tile.seed}`)}.png`),
     );
-    const keep = element("button", { type: "button", class: "quiet" }, "Keep this seed");
+    const keep = element("button", { type: "button" }, "Keep this seed");
     keep.addEventListener("click", () => this.#wishes.keepSeed(tile.seed));
     const other = this.#showsAlone(tile) ? "original" : "alone";
     const words = { original: "Compare with the original", alone: "Compare without the tail" };
-    const swap = element("button", { type: "button", class: "quiet", id: "swap" }, words[other]);
+    const swap = element("button", { type: "button", id: "swap" }, tile.loading ? WITHOUT_YET : words[other]);
     swap.addEventListener("click", () => this.#compareWith(other, run, tile));
     swap.hidden = other === "original" && !this.#tail.image;
     return [element("div", { class: "caption-buttons" }, save, keep, swap)];
@@ -137,14 +145,15 @@ export class Stage {
    */
   async #compareWith(other, run, tile) {
     try {
-      this.#place.dataset.state = "running";
       if (other === "alone") await run.loadAlone(tile);
-      this.#with = other;
-      this.#compare.reveal();
     } catch (error) {
-      if (!isAbort(error)) this.#wishes.onProblem(error);
+      return this.#wishes.onProblem(error, () => this.#compareWith(other, run, tile));
     }
-    this.show(this.#run);
-    /** @type {HTMLElement | null} */ (this.#caption.querySelector("#swap"))?.focus();
+    // Whoever has gone on to another picture meanwhile is not disturbed.
+    if (this.#run?.tiles[this.#run.selected] !== tile) return;
+    this.#with = other;
+    this.#compare.reveal();
+    this.show(run);
+    announce(`Compared ${other === "alone" ? "without the tail" : "with the original"}`);
   }
 }

@@ -39,7 +39,7 @@ class Studio {
     this.#settings = new SettingsPanel(part, info, tail);
     const wishes = {
       keepSeed: (/** @type {number} */ seed) => this.#settings.keepSeed(seed),
-      onProblem: (/** @type {unknown} */ error) => this.#showProblem(error),
+      onProblem: (/** @type {unknown} */ error, /** @type {() => void} */ retry) => this.#showProblem(error, retry),
     };
     this.#stage = new Stage(part("stage", HTMLElement), part("caption", HTMLElement), tail, crop, wishes);
     this.#showChips();
@@ -57,7 +57,7 @@ class Studio {
     const target = this.#part("target", HTMLInputElement);
     const prompt = target.value.trim();
     if (!prompt) return target.focus();
-    if (this.#run?.running) this.#run.stop();
+    this.#run?.stop();
     const run = new Run(this.#settings.take(prompt, this.#tail.id), this.#settings.count);
     remember(run);
     const done = run.start();
@@ -82,7 +82,7 @@ class Studio {
     this.#stage.show(run);
     showTiles(this.#part("tiles", HTMLElement), run);
     this.#showButtons(running);
-    if (run?.problem && !running) this.#showProblem(run.problem);
+    if (run?.problem && !running) this.#showProblem(run.problem, () => this.make());
     else clearProblem(this.#part("edit-problem", HTMLElement));
     showHistory(
       this.#part("history", HTMLElement),
@@ -114,9 +114,12 @@ class Studio {
     this.#part("stage", HTMLElement).scrollIntoView({ block: "nearest" });
   }
 
-  /** @param {unknown} error */
-  #showProblem(error) {
-    showProblem(this.#part("edit-problem", HTMLElement), error, () => this.make());
+  /**
+   * @param {unknown} error
+   * @param {() => void} retry
+   */
+  #showProblem(error, retry) {
+    showProblem(this.#part("edit-problem", HTMLElement), error, retry);
   }
 
   #showChips() {
