@@ -94,7 +94,7 @@ class EditClient:
         self._settled = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._heard = 0.0
+        self._silent_since: float | None = None  # with an edit to speak of; None where nothing is to be said
         argv = [*command, *options.arguments()]
         self._child = Child("edit engine", argv, FromEngine, self._hear, self._lost)
 
@@ -166,12 +166,6 @@ class EditClient:
             timer.cancel()
             self._drop(pending)
 
-    async def cancel(self, id: str) -> None:
-        """End an edit as cancelled, at once; one that is not under way has ended already."""
-        pending = self._pending.get(id)
-        if pending is not None and self._drop(pending):
-            self._end(pending, "cancelled", "edit was cancelled")
-
     def _feed(self) -> None:
         """Give the engine what it may have now, the most suspicious first."""
         if self.ready is None:
@@ -194,9 +188,14 @@ class EditClient:
         except ChildDown:
             return  # it has just died; the next one will get it
         pending.sent = now
+        if self._silent_since is None:
+            self._silent_since = now
 
     def _hear(self, message: Message) -> None:
-        self._heard = time.monotonic()
+        self._take(message)
+        self._silent_since = time.monotonic() if any(one.sent for one in self._pending.values()) else None
+
+    def _take(self, message: Message) -> None:
         match message:
             case EditStep() | EditAccepted() | EditDone() | EditEnded():
                 id, _, _ = message.id.rpartition(SEPARATOR)
@@ -223,7 +222,7 @@ class EditClient:
         self._child.give_up()
 
     def _lost(self) -> None:
-        self.ready = None
+        self.ready = self._silent_since = None
         self._settled.clear()
         inside, last = [one for one in self._pending.values() if one.sent], len(COMPANY) - 1
         for pending in inside:
@@ -232,11 +231,11 @@ class EditClient:
                 self._end(pending, "engine", _DEADLY)
 
     def _late(self, pending: _Pending) -> None:
-        """End an edit whose time is up; an engine that said nothing for half of that time hangs."""
+        """End an edit whose time is up; an engine without a word for half of that time, or SILENCE_S, hangs."""
         if not self._drop(pending):
             return
         now, timeout_s = time.monotonic(), pending.request.timeout_s
-        if pending.sent and now - max(self._heard, pending.sent) > max(SILENCE_S, timeout_s / 2):
+        if self._silent_since is not None and now - self._silent_since > max(SILENCE_S, timeout_s / 2):
             logger.error("the edit engine hangs; it is killed")
             self._child.kill()
         self._end(pending, "late", _LATE.format(timeout_s))

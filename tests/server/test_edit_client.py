@@ -176,7 +176,7 @@ def test_an_id_under_way_is_refused(bundle: Path) -> None:
     asyncio.run(talk())
 
 
-@pytest.mark.parametrize("how", ["close", "task", "cancel", "abandoned before it began"])
+@pytest.mark.parametrize("how", ["close", "task", "abandoned before it began"])
 def test_who_leaves_cancels_the_edit_and_no_other(bundle: Path, how: str) -> None:
     calls: list[UnetCall] = []
 
@@ -189,16 +189,11 @@ def test_who_leaves_cancels_the_edit_and_no_other(bundle: Path, how: str) -> Non
             pass
         if how == "close":
             await events.aclose()
-        elif how == "task":
+        else:
             task = asyncio.create_task(collect_rest(events))
             await asyncio.sleep(0.05)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-        else:
-            await it.cancel("unknown")
-            await it.cancel("leaves")
-            *_, last = [event async for event in events]
-            assert last == EditEnded(id="leaves", reason="cancelled", message="edit was cancelled")
 
     async def collect_rest(events: Any) -> None:
         async for _ in events:
@@ -321,6 +316,28 @@ def test_an_edit_ends_at_its_deadline_though_the_engine_hangs(bundle: Path, monk
             await until(lambda: it.restarts == 1)
             await it.wait_ready()
             assert it.pid != hanging and isinstance((await collect(it, EDIT))[-1], EditDone)
+
+    asyncio.run(talk())
+
+
+def test_an_engine_that_hangs_longer_than_any_edit_may_take_is_replaced(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "SILENCE_S", 0.6)
+
+    async def talk() -> None:
+        async with client(bundle) as it:
+            assert isinstance((await collect(it, EDIT))[-1], EditDone)
+            await asyncio.sleep(0.7)  # an engine without edits has nothing to say
+            hanging, late = it.pid or 0, 0
+            os.kill(hanging, signal.SIGSTOP)
+            while it.ready is not None and it.pid == hanging:
+                assert (await collect(it, msgspec.structs.replace(EDIT, timeout_s=0.2)))[-1].reason == "late"
+                late += 1
+                await asyncio.sleep(0.05)
+            assert late > 2
+            await it.wait_ready()
+            assert isinstance((await collect(it, EDIT))[-1], EditDone)
 
     asyncio.run(talk())
 
