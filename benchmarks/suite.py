@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import IO
 
 from benchmarks.record import ROOT, write_record
 from engine.atomic_file import write_atomically
@@ -63,43 +67,49 @@ class Suite:
         steps: in order.
         folder: gets the records, a log a step, and `suite.json`, which says what is done.
         report: told what happens, a line at a time.
+        only: names of the steps that are asked for, also where they are done; empty for all that are not done.
     """
 
     name: str
     steps: Sequence[Step]
     folder: Path
     report: Callable[[str], object] = lambda line: None
+    only: Collection[str] = ()
 
     def run(self, limit_minutes: float | None = None) -> bool:
-        """Run what is not done, and write the suite's own record.
+        """Run what is asked for, each step once, and write the suite's own record.
+
+        What failed in an earlier call is tried again after all that was never tried, so that a step that never ends
+        cannot keep the others from their turn.
 
         Args:
             limit_minutes: of this call: a step that may not fit into the rest is left to the next call, and one that
                 does not fit into a whole call fails.
 
         Returns:
-            Whether all steps are done.
+            Whether all that is asked for was tried.
 
         Raises:
             ValueError: the folder holds the steps of another suite, or of other settings.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         start, done = time.monotonic(), self.done()
-        waiting = [step for step in self.steps if step.name not in done and not step.lacking]
+        waiting = self._waiting(done)
         for index, step in enumerate(waiting):
             left_s = None if limit_minutes is None else 60 * limit_minutes - (time.monotonic() - start)
             if left_s is not None and index > 0 and 60 * step.minutes > left_s:
                 self.report(f"{len(waiting) - index} steps are left; call again: {step.name} comes next")
                 break
-            self.report(f"{step.name} ({len(done) + 1} of {len(self.steps)})")
+            self.report(f"{step.name} ({index + 1} of {len(waiting)})")
             done[step.name] = self._do(step, left_s)
             self._keep(done)
         self._write(done)
-        return all(step.lacking or step.name in done for step in self.steps)
+        return all(step.lacking or step.name in done for step in self._wanted())
 
     def failed(self) -> list[str]:
-        """Names of the steps that failed so far."""
-        return [name for name, found in self.done().items() if found.exit_code]
+        """Names of the steps that are asked for and failed when they were last tried."""
+        done = self.done()
+        return [step.name for step in self._wanted() if step.name in done and done[step.name].exit_code]
 
     def done(self) -> dict[str, Done]:
         """What earlier calls did; raises ValueError if it is not what this suite would do."""
@@ -112,17 +122,25 @@ class Suite:
                 raise ValueError(f"{self.folder} holds {name} of other settings; name a new folder")
         return found
 
+    def _wanted(self) -> list[Step]:
+        return [step for step in self.steps if not self.only or step.name in self.only]
+
+    def _waiting(self, done: dict[str, Done]) -> list[Step]:
+        """What this call may run: first what was never tried, then what failed, then what is to be done again."""
+        possible = [step for step in self._wanted() if not step.lacking]
+        new = [step for step in possible if step.name not in done]
+        failed = [step for step in possible if step.name in done and done[step.name].exit_code]
+        again = [step for step in possible if self.only and step not in (*new, *failed)]
+        return [*new, *failed, *again]
+
     def _do(self, step: Step, left_s: float | None) -> Done:
         logs = self.folder / "logs"
         logs.mkdir(exist_ok=True)
         before, start = set(self.folder.glob("*.json")), time.monotonic()
         with open(logs / f"{step.name}.log", "w") as log:
-            try:
-                command = [sys.executable, *step.command]
-                code = subprocess.run(command, cwd=ROOT, stdout=log, stderr=log, timeout=left_s).returncode
-                reason = "" if code == 0 else _last_line(logs / f"{step.name}.log")
-            except subprocess.TimeoutExpired:
-                code, reason = 124, f"it did not end within the {left_s:.0f} s that were left of this call"
+            code, reason = _run([sys.executable, *step.command], log, left_s)
+        if code and not reason:
+            reason = _last_line(logs / f"{step.name}.log")
         wall_s = time.monotonic() - start
         self.report(f"    {wall_s:.0f} s" + (f", exit code {code}: {reason}" if code else ""))
         records = sorted(path.name for path in set(self.folder.glob("*.json")) - before)
@@ -155,6 +173,23 @@ def script(module: str, *arguments: str) -> tuple[str, ...]:
 def export(model: str, bundle: str, *arguments: str) -> tuple[str, ...]:
     """The command that makes a bundle in the suite's folder."""
     return ("-c", "from export.cli import main; main()", model, "-o", f"FOLDER/{bundle}", *arguments)
+
+
+def _run(command: Sequence[str], log: IO[str], limit_s: float | None) -> tuple[int, str]:
+    """Run a process to its end or the limit, and end all that it started, which would disturb whatever comes next.
+
+    Returns:
+        The exit code, and why it is that of `timeout` where the limit was reached.
+    """
+    process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
+    try:
+        return process.wait(limit_s), ""
+    except subprocess.TimeoutExpired:
+        return 124, f"it did not end within the {limit_s:.0f} s that were left of this call"
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _outcome(done: Done) -> dict[str, float | int]:

@@ -1,6 +1,10 @@
 """Steps of a line of Python each, in a folder that is thrown away."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 
 import pytest
@@ -11,6 +15,7 @@ from benchmarks import ladder, suites
 from benchmarks.cli import app
 from benchmarks.gpu import gpu
 from benchmarks.random_model import write_random_model
+from benchmarks.record import ROOT
 from benchmarks.suite import Step, Suite, in_folder
 from benchmarks.suites import full, quick
 from hiper.models import load_model
@@ -60,6 +65,64 @@ def test_a_step_longer_than_a_call_fails(tmp_path):
     suite = Suite("test", [Step("slow", ("-c", "import time; time.sleep(60)"))], tmp_path)
     assert suite.run(limit_minutes=0.5 / 60) and suite.failed() == ["slow"]
     assert suite_record(tmp_path)["errors"]["slow"].startswith("it did not end within the ")
+
+
+# It leaves a process behind that appends to a file for as long as it lives.
+PARENT = (
+    "import subprocess, sys, time; from pathlib import Path; "
+    'subprocess.Popen([sys.executable, \'-c\', \'import time; file = open(r"{0}", "a", buffering=1)\\n'
+    'while True: file.write("x"); file.flush(); time.sleep(0.02)\'])\n'
+    "while not Path(r'{0}').exists() or not Path(r'{0}').stat().st_size: time.sleep(0.02)\n"
+)
+
+
+def lives(file):
+    """Whether somebody still writes to it."""
+    size = file.stat().st_size
+    time.sleep(0.3)
+    return file.stat().st_size > size
+
+
+@pytest.mark.parametrize("end", ["time.sleep(60)", "sys.exit(3)", "pass"])
+def test_what_a_step_started_ends_with_it(tmp_path, end):
+    step = Step("parent", ("-c", PARENT.format(tmp_path / "alive") + end))
+    Suite("test", [step], tmp_path).run(limit_minutes=3 / 60)
+    assert not lives(tmp_path / "alive")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_a_step_and_what_it_started(tmp_path, number):
+    step = ("-c", PARENT.format(tmp_path / "alive") + "time.sleep(60)")
+    call = (
+        "from benchmarks import cli, suites; from benchmarks.suite import Step; "
+        f"suites.quick = lambda: [Step('parent', {step!r})]; cli.main()"
+    )
+    process = subprocess.Popen([sys.executable, "-c", call, "run", "-o", tmp_path / "out"], cwd=ROOT)
+    while not (tmp_path / "alive").exists():
+        time.sleep(0.02)
+    assert lives(tmp_path / "alive")
+    process.send_signal(number)
+    assert process.wait(30) != 0 and not lives(tmp_path / "alive")
+
+
+def test_what_failed_is_tried_again_after_what_was_never_tried(tmp_path):
+    bad = Step("bad", ("-c", "import sys; from pathlib import Path; sys.exit(not Path('FOLDER/mended').exists())"))
+    lines = []
+    suite = Suite("test", in_folder([replace(bad, minutes=5), *steps("b")], tmp_path), tmp_path, lines.append)
+    suite.steps[1] = replace(suite.steps[1], minutes=5)
+    assert not suite.run(limit_minutes=4) and suite.failed() == ["bad"]
+    assert suite.run(limit_minutes=4) and suite.failed() == ["bad"]
+    assert [line for line in lines if " of " in line] == ["bad (1 of 2)", "b (1 of 2)"]
+    (tmp_path / "mended").touch()
+    assert suite.run() and suite.failed() == [] and suite_record(tmp_path)["errors"] == {}
+
+
+def test_only_some_steps_of_a_folder_run_and_again_where_named(tmp_path):
+    lines = []
+    assert Suite("test", in_folder(steps("a", "b"), tmp_path), tmp_path, only=["a"]).run()
+    assert suite_record(tmp_path)["settings"]["waiting"] == ["b"]
+    assert Suite("test", in_folder(steps("a", "b"), tmp_path), tmp_path, lines.append, only=["b", "a"]).run()
+    assert lines[0] == "b (1 of 2)" and lines[2] == "a (2 of 2)"
 
 
 def test_a_folder_of_other_settings_is_refused(tmp_path):
@@ -119,7 +182,11 @@ def test_the_command_lists_runs_and_refuses(tmp_path, monkeypatch):
     refused = run(app, ["run", "-o", str(tmp_path), "--only", "nothing"])
     assert refused.exit_code == 2 and "there is no step 'nothing'" in refused.output
     monkeypatch.setattr(suites, "quick", lambda: [*steps("a"), replace(steps("b")[0], minutes=9)])
+    for words in (["--device", "cpu"], ["--tiny"]):
+        refused = run(app, ["run", "-o", str(tmp_path), *words])
+        assert refused.exit_code == 2 and "--device and --tiny are for --suite gpu" in refused.output
     assert run(app, ["run", "-o", str(tmp_path), "--minutes", "5"]).exit_code == 3
+    assert run(app, ["run", "-o", str(tmp_path), "--only", "a"]).exit_code == 0
     done = run(app, ["run", "-o", str(tmp_path)])
     assert done.exit_code == 0 and done.stdout.strip() == str(tmp_path)
     monkeypatch.setattr(suites, "quick", lambda: steps("other"))
