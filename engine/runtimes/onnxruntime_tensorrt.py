@@ -1,4 +1,4 @@
-"""ONNX Runtime on an NVIDIA GPU, TensorRT where it can and CUDA kernels for the rest, on a stream and buffers of ours."""
+"""ONNX Runtime on an NVIDIA GPU, TensorRT where it can and CUDA kernels for the rest, on a stream of ours."""
 
 import os
 from collections.abc import Sequence

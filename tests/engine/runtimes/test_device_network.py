@@ -25,6 +25,7 @@ from tests.tensorrt_double.fixtures import gpu
 __all__ = ["gpu"]
 
 FLOAT = np.dtype(np.float32)
+PROVIDERS = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
 
 
 class OnStream:
@@ -128,20 +129,12 @@ def opened(
         monkeypatch.setattr(onnxruntime, "InferenceSession", refuse)
         with pytest.raises(BundleError, match="cannot be run by ONNX Runtime: no device"):
             load_network(toy_bundle / f"{network}.onnx", runtime, options)
-        names = {"onnxruntime-tensorrt": ["TensorrtExecutionProvider"]}.get(runtime, [])
-        assert [*(name for name, _ in found[:-1]), found[-1]] == [
-            *names,
-            "CUDAExecutionProvider",
-            "CPUExecutionProvider",
-        ]
+        names = [*(name for name, _ in found[:-1]), found[-1]]
+        assert names == (PROVIDERS if runtime == "onnxruntime-tensorrt" else PROVIDERS[1:])
         assert all(isinstance(value, str) for _, settings in found[:-1] for value in settings.values())
         return [settings for _, settings in found[:-1]]
 
-    monkeypatch.setattr(
-        onnxruntime,
-        "get_available_providers",
-        lambda: ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"],
-    )
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: PROVIDERS)
     return open_network
 
 
