@@ -1,5 +1,6 @@
 """TensorRT on an NVIDIA GPU, without PyTorch: the kernels of every shape are one CUDA graph."""
 
+import contextlib
 import weakref
 from collections.abc import Mapping
 from functools import partial
@@ -52,7 +53,7 @@ class _Plan:
         raise BundleError(f"the plan has no profile for {wanted}; add the size with hiper-export --tensorrt --size")
 
     def check(self, done: bool) -> None:
-        """Raise what TensorRT says when a call returns False."""
+        """Raise what TensorRT says when a call returns False, or nothing."""
         if not done:
             raise RuntimeError(f"TensorRT refused a call: {self.log.last_error}")
 
@@ -72,6 +73,7 @@ class _Captured:
         # A graph keeps the addresses it was captured with, so it needs a context of its own.
         strategy = tensorrt.ExecutionContextAllocationStrategy.ON_PROFILE_CHANGE
         self._context = plan.engine.create_execution_context(strategy)
+        plan.check(self._context is not None)
         profile = plan.find_profile({name: array.shape for name, array in inputs.items()})
         plan.check(self._context.set_optimization_profile_async(profile, int(stream)))
         stream.wait()
@@ -97,7 +99,13 @@ class _Captured:
         self._stream.wait()
         stream, mode = self._stream.use(), cuda.constant("cudaStreamCaptureMode").cudaStreamCaptureModeThreadLocal
         cuda.call("cudaStreamBeginCapture", stream, mode)
-        self._enqueue()
+        try:
+            self._enqueue()
+        except RuntimeError:
+            # Or the stream would record whatever comes next.
+            with contextlib.suppress(RuntimeError):
+                cuda.call("cudaStreamEndCapture", stream)
+            raise
         recorded = cuda.call("cudaStreamEndCapture", stream)
         graph = cuda.call("cudaGraphInstantiate", recorded, 0)
         cuda.call("cudaGraphDestroy", recorded)

@@ -21,12 +21,13 @@ ALIGNMENT = 256
 
 
 class Stream:
-    """A stream that is not the default one; while it records, nothing runs."""
+    """A stream that is not the default one; while it records, nothing runs, and a broken recording is lost."""
 
     def __init__(self, number: int) -> None:
         self._number = number
         self._pending: list[Callable[[], None]] = []
         self.recording: list[Callable[[], None]] | None = None
+        self.broken = False
 
     def __int__(self) -> int:
         return self._number
@@ -167,7 +168,9 @@ class CudaDouble:
         stream.recording = []
 
     def _cudaStreamEndCapture(self, stream: Stream) -> list[Callable[[], None]]:
-        recorded, stream.recording = stream.recording, None
+        recorded, stream.recording, broken, stream.broken = stream.recording, None, stream.broken, False
+        if broken:
+            raise CudaError("cudaErrorStreamCaptureInvalidated")
         return recorded or []
 
     def _cudaGraphInstantiate(self, graph: list[Callable[[], None]], flags: int) -> list[Callable[[], None]]:

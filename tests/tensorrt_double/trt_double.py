@@ -25,7 +25,7 @@ NUMPY = {"FLOAT": np.float32, "INT64": np.int64, "UINT8": np.uint8}
 
 
 def make_module(api_version: str, cuda: CudaDouble) -> ModuleType:
-    """Stand in for the package `tensorrt`."""
+    """Stand in for the package `tensorrt`; its `refused` names a call for which there is no memory."""
     api = load_api(api_version)
     enums = make_enums(api)
     trt = ModuleType("tensorrt")
@@ -36,6 +36,7 @@ def make_module(api_version: str, cuda: CudaDouble) -> ModuleType:
     for name, kind in names.items():
         setattr(trt, name, kind)
     trt.__version__ = api["version"]
+    trt.refused = ""
     trt.nptype = lambda dtype: NUMPY[dtype.name]
     return trt
 
@@ -191,11 +192,12 @@ def _doubles(trt: Any, cuda: CudaDouble) -> dict[str, type]:
             if not bytes(serialized_engine).startswith(MAGIC) or json.loads(header)["version"] != trt.__version__:
                 self._logger.log(trt.ILogger.Severity.ERROR, "the plan file does not match the expected format")
                 return None
-            return trt.ICudaEngine(json.loads(header)["profiles"], model)
+            return trt.ICudaEngine(json.loads(header)["profiles"], model, self._logger)
 
     class ICudaEngine:
-        def __init__(self, profiles: list[dict[str, list[list[int]]]], model: bytes) -> None:
+        def __init__(self, profiles: list[dict[str, list[list[int]]]], model: bytes, logger: Any) -> None:
             self._profiles = profiles
+            self._logger = logger
             self._graph = onnx.load_model_from_string(model).graph
             self._session = onnxruntime.InferenceSession(_plain(model), providers=["CPUExecutionProvider"])
 
@@ -225,7 +227,12 @@ def _doubles(trt: Any, cuda: CudaDouble) -> dict[str, type]:
             return self._profiles[profile_index][name]
 
         def create_execution_context(self, strategy: Any) -> Any:
-            return trt.IExecutionContext(self)
+            return None if self._refuses("create_execution_context") else trt.IExecutionContext(self)
+
+        def _refuses(self, call: str) -> bool:
+            if trt.refused == call:
+                self._logger.log(trt.ILogger.Severity.ERROR, f"no memory for {call}")
+            return bool(trt.refused == call)
 
         def _value(self, name: str) -> onnx.ValueInfoProto:
             return next(value for value in (*self._graph.input, *self._graph.output) if value.name == name)
@@ -257,6 +264,9 @@ def _doubles(trt: Any, cuda: CudaDouble) -> dict[str, type]:
         def execute_async_v3(self, stream_handle: int) -> bool:
             stream = cuda.streams.get(stream_handle)
             if stream is None or (stream.recording is not None and not self._has_run):
+                return False
+            if stream.recording is not None and self._engine._refuses("execute_async_v3 while recording"):
+                stream.broken = True
                 return False
             self._has_run = True
             stream.run(self._run)

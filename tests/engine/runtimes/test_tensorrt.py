@@ -57,6 +57,26 @@ def test_a_call_is_one_graph_launch(build: Build, gpu: SimpleNamespace) -> None:
         assert gpu.cuda.launches == count
 
 
+def test_says_why_there_is_no_context_and_works_when_there_is(build: Build, gpu: SimpleNamespace) -> None:
+    network = load_network(build(), "tensorrt")
+    gpu.trt.refused = "create_execution_context"
+    with pytest.raises(RuntimeError, match=r"^TensorRT refused a call: no memory for create_execution_context$"):
+        _run(network, 2)
+    gpu.trt.refused = ""
+    _run(network, 2)
+
+
+def test_a_failed_recording_leaves_a_stream_that_runs(build: Build, gpu: SimpleNamespace) -> None:
+    network = load_network(build(), "tensorrt")
+    gpu.trt.refused = "execute_async_v3 while recording"
+    with pytest.raises(
+        RuntimeError, match=r"^TensorRT refused a call: no memory for execute_async_v3 while recording$"
+    ):
+        _run(network, 2)
+    gpu.trt.refused = ""
+    _run(network, 2)
+
+
 def test_tells_names_dtypes_and_shapes(build: Build) -> None:
     network = load_network(build(), "tensorrt")
     assert network.inputs == (TensorInfo("a", FLOAT, (None, 3)), TensorInfo("b", FLOAT, (None, 3, 2)))
