@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Locator, Page, Route
 
 from engine.server.records import FitRow
 from engine.server.services import Services
@@ -41,6 +41,18 @@ def wish(page: Page, prompt: str, *, count: int = 1, steps: int = 5) -> None:
     page.get_by_label("Steps").fill(str(steps))
     page.get_by_label("Prompt").fill(prompt)
     page.get_by_label("Prompt").press("Enter")
+
+
+def lose_answers(page: Page, place: str) -> None:
+    """Let POST requests arrive and their answers get lost."""
+
+    def handle(route: Route) -> None:
+        if route.request.method != "POST":
+            return route.continue_()
+        route.fetch()
+        route.abort()
+
+    page.route(place, handle)
 
 
 def alert(page: Page) -> Locator:

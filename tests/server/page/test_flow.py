@@ -6,13 +6,14 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx
 from PIL import Image
 from playwright.sync_api import expect
 
 from engine.server.edit_client import EditClient
 from engine.server.engine_options import EngineOptions
 from engine.server.services import Services
-from tests.server.page.acting import OpenPage, add_tail, alert, begin_fit, fill_in, go_on, wish
+from tests.server.page.acting import OpenPage, add_tail, alert, begin_fit, fill_in, go_on, lose_answers, wish
 from tests.server.test_fits_routes import picture
 from tests.server.test_tails_routes import DATA
 
@@ -184,7 +185,7 @@ def test_a_fit_is_cancelled_after_a_question(open_page: OpenPage, services: Serv
     page.get_by_role("button", name="Learn this subject").click()
     cancel = page.get_by_role("button", name="Cancel", exact=True)
     cancel.click()
-    page.get_by_role("dialog").get_by_role("button", name="Cancel", exact=True).click()
+    page.get_by_role("dialog").get_by_role("button", name="Let it learn").click()
     assert services.store.fits("local")[0].state == "queued"
     cancel.click()
     page.get_by_role("dialog").get_by_role("button", name="Cancel the fit").click()
@@ -196,21 +197,38 @@ def test_a_fit_is_cancelled_after_a_question(open_page: OpenPage, services: Serv
     assert services.store.fits("local") == []
 
 
-def test_a_fit_that_failed_says_why_and_is_tried_again(open_page: OpenPage, services: Services) -> None:
-    page = open_page()
-    fill_in(page)
-    page.locator("details.more summary").first.click()
-    page.get_by_label("If it is not square").select_option("pad")
-    page.get_by_role("button", name="Learn this subject").click()
-    expect(page.locator("#fit-state")).to_have_text("next in the queue")
+def test_a_fit_that_failed_says_why_and_is_tried_again(open_page: OpenPage, services: Services, url: str) -> None:
+    form = {"prompt": "a dog", "name": "Rex", "crop": "pad", "seed": 7, "steps": 20}
+    assert httpx.post(f"{url}/v1/fits", files={"image": picture("orange")}, data=form).status_code == 202
     fit = begin_fit(services)
+    page = open_page(f"#/fit/{fit.id}", complains="ERR_FAILED")
+    expect(page.get_by_role("heading", name="Learning Rex")).to_be_visible()
     services.store.fail_fit(fit.id, fit.fence, {"code": "diverged", "message": "the loss is no number any more"})
     expect(alert(page)).to_contain_text("the loss is no number any more")
+    lose_answers(page, "**/v1/fits")
+    alert(page).get_by_role("button", name="Try again").click()
+    expect(alert(page)).to_contain_text("The server does not answer")
+    page.unroute("**/v1/fits")
     alert(page).get_by_role("button", name="Try again").click()
     expect(page.locator("#fit-state")).to_have_text("next in the queue")
     [again] = services.store.fits("local")
     assert again.id != fit.id
     assert (again.settings, again.image, again.name) == (fit.settings, fit.image, fit.name)
+
+
+def test_a_fit_whose_answer_was_lost_is_not_made_twice(open_page: OpenPage, services: Services) -> None:
+    page = open_page(complains="ERR_FAILED")
+    fill_in(page, prompt="a dog " + "and a dog " * 20, name="")
+    lose_answers(page, "**/v1/fits")
+    page.get_by_role("button", name="Learn this subject").click()
+    expect(alert(page)).to_contain_text("The server does not answer")
+    page.get_by_label("If it is not square").evaluate("element => element.value = 'pad'")
+    page.get_by_role("button", name="Learn this subject").click()
+    expect(alert(page)).to_contain_text("The server does not answer")
+    page.unroute("**/v1/fits")
+    alert(page).get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("heading", name="Learning a dog and a dog")).to_be_visible()
+    assert sorted(fit.settings.crop for fit in services.store.fits("local")) == ["centre", "pad"]
 
 
 def test_what_is_missing_and_what_is_refused_is_said(open_page: OpenPage, services: Services, tmp_path: Path) -> None:
@@ -266,6 +284,17 @@ def test_a_server_that_is_gone_is_noticed_and_found_again(open_page: OpenPage, s
     expect(page.locator("#health-text")).to_contain_text("toy")
 
 
+def test_a_long_name_is_cut(open_page: OpenPage, services: Services) -> None:
+    page = open_page()
+    page.locator("#import-file").set_input_files(
+        {"name": f"{'Ü' * 120}.hiper.safetensors", "mimeType": "application/octet-stream", "buffer": DATA}
+    )
+    expect(page.get_by_role("heading", name="Ü" * 100)).to_be_visible()
+    page.get_by_role("button", name="Rename").click()
+    expect(page.get_by_role("dialog").get_by_role("textbox")).to_have_attribute("maxlength", "100")
+    assert [tail.name for tail in services.store.tails("local")] == ["Ü" * 100]
+
+
 def test_tails_are_imported_and_renamed(open_page: OpenPage, services: Services) -> None:
     page = open_page(complains="422")
     page.locator("#import-file").set_input_files(
@@ -281,6 +310,7 @@ def test_tails_are_imported_and_renamed(open_page: OpenPage, services: Services)
         {"name": "x.safetensors", "mimeType": "application/octet-stream", "buffer": b"no tail"}
     )
     expect(page.get_by_role("dialog")).to_contain_text("This is no tail that can be used here")
+    expect(page.get_by_role("dialog").get_by_role("button")).to_have_text("Close")
 
 
 def test_a_server_without_fits_says_so(open_page: OpenPage, services: Services) -> None:

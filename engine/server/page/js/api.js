@@ -4,7 +4,11 @@ import { askForKey, currentKey } from "./key.js";
 import { Problem } from "./problem.js";
 
 /** @typedef {import("./types.js").Fit} Fit */
+/** @typedef {import("./types.js").FitLine} FitLine */
 /** @typedef {import("./types.js").Tail} Tail */
+
+/** Characters that a subject's name may have. */
+export const MAX_NAME = 100;
 
 /**
  * @param {string} path
@@ -51,7 +55,7 @@ export async function listTails() {
   return everyPage("/v1/tails");
 }
 
-/** @returns {Promise<Fit[]>} newest first. */
+/** @returns {Promise<FitLine[]>} newest first. */
 export async function listFits() {
   return (await requestJson("/v1/fits?limit=50")).data;
 }
@@ -61,9 +65,12 @@ export function getFit(id) {
   return /** @type {Promise<Fit>} */ (requestJson(`/v1/fits/${encodeURIComponent(id)}`));
 }
 
-/** @param {FormData} form */
-export function submitFit(form) {
-  const headers = { "Idempotency-Key": randomId() };
+/**
+ * @param {FormData} form
+ * @param {string} key the same again finds the same fit, so that a lost answer makes no second one.
+ */
+export function submitFit(form, key) {
+  const headers = { "Idempotency-Key": key };
   return /** @type {Promise<Fit>} */ (requestJson("/v1/fits", { method: "POST", body: form, headers }));
 }
 
@@ -86,8 +93,18 @@ export function cancelEdit(id) {
 export function importTail(file) {
   const form = new FormData();
   form.set("file", file);
-  form.set("name", file.name.replace(/(\.hiper)?\.safetensors$/, ""));
+  const name = asName(file.name.replace(/(\.hiper)?\.safetensors$/, ""));
+  if (name) form.set("name", name);
   return /** @type {Promise<Tail>} */ (requestJson("/v1/tails", { method: "POST", body: form }));
+}
+
+/**
+ * What the server takes as a name; "" where nothing is left.
+ *
+ * @param {string} text
+ */
+function asName(text) {
+  return [...text.replace(/\p{Cc}/gu, " ").trim()].slice(0, MAX_NAME).join("").trim();
 }
 
 /**

@@ -3,7 +3,10 @@
 import { fromTemplate } from "./dom.js";
 
 /**
- * @typedef {{title: string, text: string, yes: string, value?: string, secret?: boolean, danger?: boolean}} Question
+ * @typedef {{
+ *   title: string, text: string, yes: string, no?: string, value?: string, maxLength?: number, secret?: boolean,
+ *   danger?: boolean,
+ * }} Question `no`: "" for a message, to which there is only one answer.
  */
 
 /**
@@ -37,10 +40,14 @@ function open(question) {
   part("dialog-text", HTMLElement).textContent = question.text;
   part("dialog-yes", HTMLElement).textContent = question.yes;
   part("dialog-yes", HTMLElement).classList.toggle("danger", question.danger ?? false);
-  part("dialog-no", HTMLElement).addEventListener("click", () => dialog.close("no"));
+  const no = part("dialog-no", HTMLElement);
+  no.textContent = question.no ?? "Cancel";
+  no.hidden = question.no === "";
+  no.addEventListener("click", () => dialog.close("no"));
   input.hidden = question.value === undefined;
   input.value = question.value ?? "";
   input.type = question.secret ? "password" : "text";
+  if (question.maxLength) input.maxLength = question.maxLength;
   document.body.append(dialog);
   dialog.showModal();
   if (!input.hidden) input.select();

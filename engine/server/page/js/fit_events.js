@@ -11,7 +11,7 @@ import { readEvents } from "./sse.js";
 const RECONNECT_MS = 1000;
 const GATHER_MS = 150;
 
-/** @param {Fit} fit */
+/** @param {import("./types.js").FitLine} fit */
 export function isOver(fit) {
   return fit.status !== "queued" && fit.status !== "running";
 }

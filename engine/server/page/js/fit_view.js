@@ -74,7 +74,7 @@ function showFit(part, fit) {
   if (fit.status === "queued") bar.removeAttribute("value");
   else bar.value = fit.steps ? fit.step / fit.steps : 0;
   const source = part("fit-source", HTMLImageElement);
-  source.dataset.fit = String(fit.settings?.crop ?? "centre");
+  source.dataset.fit = String(fit.settings.crop);
   if (fit.image) showPicture(source, fit.image);
   showPreviews(part, fit);
 }
@@ -142,10 +142,8 @@ async function again(library, fit, place) {
     body.set("image", await (await request(fit.image)).blob(), "picture");
     body.set("prompt", fit.prompt);
     body.set("name", fit.name);
-    for (const name of ["preset", "subject", "crop"]) {
-      if (fit.settings?.[name]) body.set(name, String(fit.settings[name]));
-    }
-    const next = await submitFit(body);
+    for (const [name, value] of Object.entries(fit.settings)) if (value !== null) body.set(name, String(value));
+    const next = await submitFit(body, `again-${fit.id}`);
     await deleteFit(fit.id);
     await library.refresh();
     go("fit", next.id);
@@ -176,9 +174,10 @@ async function remove(library, id, place) {
  */
 async function cancel(id, title, place) {
   const sure = await confirm({
-    title: `Cancel this fit?`,
+    title: "Cancel this fit?",
     text: `${title}: what it has learned so far is given up.`,
     yes: "Cancel the fit",
+    no: "Let it learn",
     danger: true,
   });
   if (!sure) return;

@@ -3,7 +3,7 @@
 import { listFits, listTails, request } from "./api.js";
 import { Problem } from "./problem.js";
 
-/** @typedef {import("./types.js").Fit} Fit */
+/** @typedef {import("./types.js").FitLine} FitLine */
 /** @typedef {import("./types.js").Info} Info */
 /** @typedef {import("./types.js").Tail} Tail */
 
@@ -15,7 +15,7 @@ export class Library extends EventTarget {
   info = null;
   /** @type {Tail[]} */
   tails = [];
-  /** @type {Fit[]} */
+  /** @type {FitLine[]} */
   fits = [];
   /** @type {Problem | null} */
   problem = null;

@@ -1,6 +1,6 @@
 // @ts-check
 /** The form for a new subject: a picture by drop, paste or choice, and a few words about it. */
-import { submitFit } from "./api.js";
+import { randomId, submitFit } from "./api.js";
 import { element, fromTemplate } from "./dom.js";
 import { EXAMPLES } from "./examples.js";
 import { Picker } from "./picker.js";
@@ -10,6 +10,7 @@ import { size } from "./words.js";
 
 /** @typedef {import("./library.js").Library} Library */
 /** @typedef {import("./types.js").View} View */
+/** @typedef {(...content: unknown[]) => string} Keys */
 
 /**
  * @param {Library} library
@@ -27,9 +28,10 @@ export function newSubject(library) {
   const showInfo = () => adapt(part, library);
   library.addEventListener("change", showInfo);
   showInfo();
+  const keys = keysByContent();
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    submit(library, form, picker, problem, part("learn", HTMLButtonElement));
+    submit(library, form, picker, keys, problem, part("learn", HTMLButtonElement));
   });
   return {
     element: form,
@@ -80,10 +82,11 @@ function adapt(part, { info }) {
  * @param {Library} library
  * @param {HTMLFormElement} form
  * @param {Picker} picker
+ * @param {Keys} keys
  * @param {HTMLElement} place
  * @param {HTMLButtonElement} button
  */
-async function submit(library, form, picker, place, button) {
+async function submit(library, form, picker, keys, place, button) {
   const missing = whatIsMissing(form, picker, library.info?.limits.max_body_bytes ?? Infinity);
   if (missing) {
     missing.target.focus();
@@ -92,14 +95,30 @@ async function submit(library, form, picker, place, button) {
   clearProblem(place);
   button.disabled = true;
   try {
-    const fit = await submitFit(fitForm(form, /** @type {File} */ (picker.file)));
+    const body = fitForm(form, /** @type {File} */ (picker.file));
+    const words = [...body.values()].filter((value) => typeof value === "string");
+    const fit = await submitFit(body, keys(picker.file, ...words));
     await library.refresh();
     go("fit", fit.id);
   } catch (error) {
-    showProblem(place, error, () => submit(library, form, picker, place, button));
+    showProblem(place, error, () => submit(library, form, picker, keys, place, button));
   } finally {
     button.disabled = false;
   }
+}
+
+/**
+ * Gives a key for what is sent: the same one while it stays the same.
+ *
+ * @returns {Keys}
+ */
+function keysByContent() {
+  let [known, key] = [/** @type {unknown[]} */ ([]), ""];
+  return (...content) => {
+    if (content.length !== known.length || content.some((part, index) => part !== known[index]))
+      [known, key] = [content, randomId()];
+    return key;
+  };
 }
 
 /**
@@ -128,10 +147,10 @@ function whatIsMissing(form, picker, maxBytes) {
  */
 function fitForm(form, picture) {
   const body = new FormData();
-  const prompt = field(form, "prompt").value.trim();
   body.set("image", picture, "picture");
-  body.set("prompt", prompt);
-  body.set("name", field(form, "name").value.trim() || prompt);
+  body.set("prompt", field(form, "prompt").value.trim());
+  const name = field(form, "name").value.trim();
+  if (name) body.set("name", name);
   for (const name of ["subject", "preset", "crop"]) body.set(name, field(form, name).value);
   return body;
 }

@@ -1,7 +1,7 @@
 // @ts-check
 /** What can be done with a subject besides editing: take it along, rename it, delete it. */
 import { announce } from "./announce.js";
-import { deleteTail, renameTail, tailContent } from "./api.js";
+import { MAX_NAME, deleteTail, renameTail, tailContent } from "./api.js";
 import { ask, confirm } from "./dialog.js";
 import { saveAs } from "./download.js";
 import { dress } from "./icons.js";
@@ -44,7 +44,8 @@ async function download(tail) {
  * @param {Library} library
  */
 async function rename(tail, library) {
-  const name = await ask({ title: "What is its name?", text: tail.source_prompt, yes: "Rename", value: tail.name });
+  const question = { title: "What is its name?", text: tail.source_prompt, yes: "Rename", value: tail.name };
+  const name = await ask({ ...question, maxLength: MAX_NAME });
   if (!name?.trim()) return;
   await renameTail(tail.id, name.trim());
   await library.refresh();

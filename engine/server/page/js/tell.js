@@ -6,5 +6,5 @@ import { Problem } from "./problem.js";
 /** @param {unknown} error */
 export function tellProblem(error) {
   const problem = Problem.from(error);
-  return confirm({ title: problem.title, text: problem.message, yes: "Close" });
+  return confirm({ title: problem.title, text: problem.message, yes: "Close", no: "" });
 }

@@ -15,12 +15,15 @@
  *
  * @typedef {{type?: string, title?: string, status?: number, detail?: string, code?: string, message?: string}} Failure
  *
+ * A fit in the list of all.
  * @typedef {{
  *   id: string, status: "queued" | "running" | "succeeded" | "failed" | "cancelled", name: string, prompt: string,
- *   settings: Record<string, unknown>, step: number, steps: number, loss: number | null, losses: [number, number][],
+ *   settings: Record<string, unknown>, step: number, steps: number, loss: number | null,
  *   queue_position: number | null, eta_s: number | null, tail: string | null, image: string,
- *   previews: {step: number, url: string}[], error: Failure | null, created_at: number,
- * }} Fit
+ *   error: Failure | null, created_at: number,
+ * }} FitLine
+ *
+ * @typedef {FitLine & {losses: [number, number][], previews: {step: number, url: string}[]}} Fit
  *
  * @typedef {{
  *   prompt: string, tail: string | null, seed: number, tail_strength: number, guidance_scale: number,
