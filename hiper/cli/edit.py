@@ -23,6 +23,7 @@ from hiper.cli.options import (
     RuntimeOption,
     Solver,
     TextOption,
+    refuse,
 )
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
@@ -59,14 +60,11 @@ def parse_seeds(text: str) -> list[int]:
 
 def check_route(context: typer.Context, bundle: Path | None) -> None:
     """Refuse options of PyTorch beside `--bundle`, and options of a bundle without it."""
-    for name in NEED_BUNDLE if bundle is None else NEED_PYTORCH:
-        source = context.get_parameter_source(name)
-        if source is not None and source.name == "COMMANDLINE":
-            option = "--" + name.replace("_", "-")
-            if bundle is None:
-                raise typer.BadParameter(f"{option} is for bundles; name one with --bundle")
-            raise typer.BadParameter(f"{option} needs PyTorch, which --bundle does without; leave one of them out")
-    if bundle is None and context.params["solver"] == "euler":
+    if bundle is not None:
+        refuse(context, NEED_PYTORCH, "needs PyTorch, which --bundle does without; leave one of them out")
+        return
+    refuse(context, NEED_BUNDLE, "is for bundles; name one with --bundle")
+    if context.params["solver"] == "euler":
         raise typer.BadParameter("--solver euler is for bundles; name one with --bundle, or use ddim or dpmpp_2m")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -48,6 +49,18 @@ RuntimeOption = Annotated[Runtime, typer.Option(help="auto takes the fastest her
 PrecisionOption = Annotated[
     Precision, typer.Option(help="fast permits bfloat16 inside an fp32 bundle.", rich_help_panel=_BUNDLE)
 ]
+
+
+def named(context: typer.Context, parameters: Iterable[str]) -> list[str]:
+    """Those of a command's parameters that its command line names, whatever their values."""
+    sources = {name: context.get_parameter_source(name) for name in parameters}
+    return [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+
+
+def refuse(context: typer.Context, parameters: Iterable[str], why: str) -> None:
+    """End with a usage error if the command line names one of these parameters; `why` goes on after its name."""
+    for name in named(context, parameters):
+        raise typer.BadParameter(f"--{name.replace('_', '-')} {why}")
 
 
 @dataclass(frozen=True)
