@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,10 +9,13 @@ import typer
 
 from engine.runtimes.buckets import BUCKETS
 from hiper.cli.console import reporting
+from hiper.cli.options import named, refuse
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 _PLANS = "TensorRT"
+_NEED_TENSORRT = ("rows", "level", "workspace_gib", "timing_cache", "device")
+_CONFIG = ("precision", "keep_fp32", "sizes")
 
 EXAMPLES = """
 **Examples**
@@ -26,25 +28,18 @@ EXAMPLES = """
 """
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """Height and width from "512x768", in pixels."""
-    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
-    if not match:
-        raise typer.BadParameter(f"{text!r} is no size; write HEIGHTxWIDTH in pixels, like 512x768")
-    return int(match[1]), int(match[2])
-
-
 @app.command(epilog=EXAMPLES)
 @reporting
 def export(
+    context: typer.Context,
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Hub id or folder, or menagerie.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="BUNDLE", help="The folder to make.")],
     precision: Annotated[
         Literal["fp32", "fp16", "bf16"], typer.Option(help="Of UNet and VAE; fp32 for CPUs, which lower it themselves.")
     ] = "fp32",
-    size: Annotated[
+    sizes: Annotated[
         list[str] | None,
-        typer.Option(metavar="HxW", help="Of the images; several leave it open. [default: the model's own]"),
+        typer.Option("--size", metavar="HxW", help="Of the images; several leave it open. [default: the model's own]"),
     ] = None,
     keep_fp32: Annotated[
         list[str] | None, typer.Option(metavar="NETWORK", help="Stays in fp32, where less is too little.")
@@ -68,22 +63,24 @@ def export(
     ] = None,
     device: Annotated[int, typer.Option(min=0, help="Index of the GPU.", rich_help_panel=_PLANS)] = 0,
     check: Annotated[
-        bool, typer.Option("--check", help="Let Polygraphy compare all files with PyTorch once more.")
+        bool,
+        typer.Option("--check", help="Let Polygraphy compare the files, and the plans of --tensorrt, with PyTorch."),
     ] = False,
 ) -> None:
     """Export a model's networks to files that run without PyTorch, each compared with PyTorch first."""
+    if not tensorrt:
+        refuse(context, _NEED_TENSORRT, "is for plans; add --tensorrt")
     # PyTorch takes seconds to load; help and a mistyped option should not.
-    from export.config import ExportConfig, PlanConfig
+    from export.config import ExportConfig, PlanConfig, parse_size
     from export.run import ExportRun
 
-    sizes = tuple(parse_size(text) for text in size or ())
     workspace_bytes = None if workspace_gib is None else int(workspace_gib * 2**30)
     try:
-        config = ExportConfig(precision, tuple(keep_fp32 or ()), sizes)
+        config = ExportConfig(precision, tuple(keep_fp32 or ()), tuple(map(parse_size, sizes or ())))
         plans = PlanConfig(tuple(rows or BUCKETS), level, workspace_bytes, timing_cache, device) if tensorrt else None
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
-    ExportRun(model, output, config, clip_skip, force, plans, check).run()
+    ExportRun(model, output, config, named(context, _CONFIG), clip_skip, force, plans, check).run()
     typer.echo(output)
 
 

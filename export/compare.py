@@ -16,9 +16,11 @@ from polygraphy.comparator import Comparator, SimpleCompareFunc
 from polygraphy.logger import G_LOGGER
 from torch import nn
 
-from engine.bundle_files import find_artifact
+from engine.bundle_files import find_artifact, find_plan
 from engine.errors import BundleError
 from engine.manifest import NETWORKS, Manifest
+from engine.runtimes import cuda
+from export.config import ExportConfig, PlanConfig
 from export.example import example_inputs
 from export.modules import MODULES
 from export.profiles import SIGNATURES, Signature, Sizes, dtype_of
@@ -53,15 +55,16 @@ class TorchRunner(BaseRunner):  # type: ignore[misc]
         )
 
 
-def compare(model: StableDiffusion, folder: Path, manifest: Manifest, height: int, width: int) -> list[str]:
-    """Run every network in PyTorch, ONNX Runtime and, where the bundle has plans, TensorRT on the same inputs.
+def compare(
+    model: StableDiffusion, folder: Path, manifest: Manifest, plan_config: PlanConfig | None = None
+) -> list[str]:
+    """Run every network in PyTorch, ONNX Runtime and, if asked for, as a plan of this machine on the same inputs.
 
     Args:
         model: that the bundle was exported from, in fp32.
         folder: the bundle.
         manifest: of the bundle.
-        height: of the images in pixels.
-        width: likewise.
+        plan_config: of its plans for this machine; None compares no plan.
 
     Returns:
         What was compared with PyTorch, as "unet in onnxruntime".
@@ -69,28 +72,34 @@ def compare(model: StableDiffusion, folder: Path, manifest: Manifest, height: in
     Raises:
         BundleError: an output differs by more than its precision allows.
     """
-    sizes = Sizes.of(model, 1, (height, width))
+    size = ExportConfig.of(folder, manifest).image_sizes(model.image_size)[0]
     compared = []
     for name in NETWORKS:
-        runners = _runners(folder, manifest, name)
+        plan = None if plan_config is None else find_plan(folder, manifest, name, plan_config.device)
+        # Polygraphy takes a plan's first profile; an ONNX file takes any rows.
+        rows = 1 if plan is None else next(iter(plan.profiles[0].values()))[0]
+        runners = _runners(folder, manifest, name, plan_config)
         if runners:
             reference = TorchRunner(MODULES[name](model).eval(), SIGNATURES[name], name)
+            tolerance = TOLERANCES[manifest.networks[name].precision]
             with G_LOGGER.verbosity(G_LOGGER.CRITICAL):
-                _compare(name, reference, runners, sizes, TOLERANCES[manifest.networks[name].precision])
+                _compare(name, reference, runners, Sizes.of(model, rows, size), tolerance)
         compared += [f"{name} in {runtime}" for runtime in runners]
     return compared
 
 
-def _runners(folder: Path, manifest: Manifest, name: str) -> dict[str, Any]:
+def _runners(folder: Path, manifest: Manifest, name: str, plan_config: PlanConfig | None) -> dict[str, Any]:
     runners = {}
     if CHECKING_RUNTIMES[manifest.networks[name].precision] == "onnxruntime":
         path = find_artifact(folder, manifest, name, "onnxruntime", 0)
         runners["onnxruntime"] = OnnxrtRunner(SessionFromOnnx(str(path)))
-    if any(plan.network == name for plan in manifest.plans):
-        # Polygraphy looks for TensorRT as soon as this is imported.
+    if plan_config is not None:
+        # Polygraphy looks for TensorRT as soon as this is imported, and takes the GPU that is this thread's.
         from polygraphy.backend.trt import EngineFromPath, TrtRunner
 
-        runners["tensorrt"] = TrtRunner(EngineFromPath(str(find_artifact(folder, manifest, name, "tensorrt", 0))))
+        cuda.call("cudaSetDevice", plan_config.device)
+        path = find_artifact(folder, manifest, name, "tensorrt", plan_config.device)
+        runners["tensorrt"] = TrtRunner(EngineFromPath(str(path)))
     return runners
 
 

@@ -1,9 +1,11 @@
 """How a model is exported, and how plans are built."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.manifest import NETWORKS, PRECISIONS
+from engine.errors import BundleError
+from engine.manifest import NETWORKS, PRECISIONS, Manifest
 from engine.runtimes.buckets import BUCKETS
 
 
@@ -44,6 +46,36 @@ class ExportConfig:
         sizes = (f"--size={height}x{width}" for height, width in self.sizes)
         kept = (f"--keep-fp32={name}" for name in self.keep_fp32)
         return (f"--precision={self.precision}", *sizes, *kept)
+
+    @staticmethod
+    def of(folder: Path, manifest: Manifest) -> "ExportConfig":
+        """What a bundle was exported with: `arguments`, read back.
+
+        Raises:
+            BundleError: its manifest says what `hiper-export` never does.
+        """
+
+        def values(option: str) -> tuple[str, ...]:
+            given = (argument.partition("=") for argument in manifest.export_arguments)
+            return tuple(value for name, _, value in given if name == option)
+
+        try:
+            (precision,) = values("--precision") or ("fp32",)
+            return ExportConfig(precision, values("--keep-fp32"), tuple(map(parse_size, values("--size"))))
+        except ValueError as error:
+            raise BundleError(f"{folder} says that it was exported oddly: {error}; replace it with --force") from error
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Height and width from "512x768", in pixels.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    if not match:
+        raise ValueError(f"{text!r} is no size; write HEIGHTxWIDTH in pixels, like 512x768")
+    return int(match[1]), int(match[2])
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def check_tensorrt(
         folder = Path(temporary) / "bundle"
         build_bundle(loaded, folder, config, (model,), report=report)
         start = perf_counter()
-        manifest = add_plans(loaded, folder, config, PlanConfig(rows=_ROWS, device=device), report)
+        manifest = add_plans(loaded, folder, PlanConfig(rows=_ROWS, device=device), report)
         build_s = perf_counter() - start
         bundle = open_bundle(folder, "tensorrt", RuntimeOptions(device=device))
         psnr_db = check_edit(loaded, bundle, config.precision)

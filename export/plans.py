@@ -21,15 +21,12 @@ from export.verify import check_network
 from hiper.models import StableDiffusion
 
 
-def add_plans(
-    model: StableDiffusion, folder: Path, config: ExportConfig, plan_config: PlanConfig, report: Report
-) -> Manifest:
+def add_plans(model: StableDiffusion, folder: Path, plan_config: PlanConfig, report: Report) -> Manifest:
     """Build what the bundle lacks for this GPU; each finished plan is named in the manifest at once.
 
     Args:
         model: that the bundle was exported from, in fp32.
         folder: the bundle.
-        config: what the bundle was exported with.
         plan_config: rows, level, workspace, timing cache and GPU.
         report: called while it builds.
 
@@ -41,6 +38,7 @@ def add_plans(
     gpu = describe_gpu(plan_config.device)
     manifest = read_manifest(folder)
     check_model(model, folder, manifest)
+    config = ExportConfig.of(folder, manifest)
     for index, name in enumerate(NETWORKS):
         what = f"building the {name} for {gpu.name}"
         report(what, index / len(NETWORKS))

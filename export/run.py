@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import shlex
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.bundle_files import read_manifest
+from engine.errors import BundleError
 from engine.manifest import Manifest
 from engine.runtimes.gpu import describe_gpu
 from export.build import build_bundle
@@ -22,6 +25,8 @@ class ExportRun:
     """One call of `hiper-export`; the fields are its options.
 
     Attributes:
+        config: of a bundle that is to be made.
+        given: fields of `config` that were asked for by name, and that a bundle which is there must have.
         plans: how to build TensorRT plans; None builds none.
         check: whether Polygraphy compares everything once more.
     """
@@ -29,6 +34,7 @@ class ExportRun:
     model: str
     folder: Path
     config: ExportConfig
+    given: Collection[str]
     clip_skip: int
     force: bool
     plans: PlanConfig | None
@@ -40,30 +46,48 @@ class ExportRun:
             # A missing GPU shall not show after an hour.
             describe_gpu(self.plans.device)
         with ending_cleanly(), progress_bar() as report:
+            manifest = self._manifest_there()
             report(f"loading {self.model}", 0.0)
             model = load_model(self.model, clip_skip=self.clip_skip)
-            if self.folder.exists() and not self.force and (self.plans or self.check):
-                manifest = read_manifest(self.folder)
-                check_model(model, self.folder, manifest)
+            if manifest is None:
+                arguments = self._arguments(self.config)
+                manifest = build_bundle(model, self.folder, self.config, arguments, force=self.force, report=report)
             else:
-                manifest = build_bundle(
-                    model, self.folder, self.config, self._arguments(), force=self.force, report=report
-                )
+                check_model(model, self.folder, manifest)
             if self.plans is not None:
-                manifest = add_plans(model, self.folder, self.config, self.plans, report)
+                manifest = add_plans(model, self.folder, self.plans, report)
             compared = self._compare(model, manifest, report) if self.check else []
         _tell(manifest, compared)
 
-    def _arguments(self) -> tuple[str, ...]:
+    def _manifest_there(self) -> Manifest | None:
+        """That of a bundle which only gets plans, or is only compared.
+
+        Raises:
+            BundleError: the bundle was made with other options than those that were given.
+        """
+        if self.force or not self.folder.exists() or not (self.plans or self.check):
+            return None
+        manifest = read_manifest(self.folder)
+        found = ExportConfig.of(self.folder, manifest)
+        wanted = replace(found, **{name: getattr(self.config, name) for name in self.given})
+        if wanted != found:
+            anew = shlex.join(["hiper-export", *self._arguments(wanted), "-o", str(self.folder), "--force"])
+            raise BundleError(
+                f"{self.folder} was made with {' '.join(found.arguments())}; leave out what differs, "
+                f"or make it anew with: {anew}"
+            )
+        return manifest
+
+    def _arguments(self, config: ExportConfig) -> tuple[str, ...]:
         clip_skip = (f"--clip-skip={self.clip_skip}",) if self.clip_skip else ()
-        return (self.model, *self.config.arguments(), *clip_skip)
+        return (self.model, *config.arguments(), *clip_skip)
 
     def _compare(self, model: StableDiffusion, manifest: Manifest, report: Report) -> list[str]:
         # Polygraphy is needed for nothing else.
         from export.compare import compare
 
         report("comparing by Polygraphy", 1.0)
-        return compare(model, self.folder, manifest, *self.config.image_sizes(model.image_size)[0])
+        return compare(model, self.folder, manifest, self.plans)
 
 
 def _tell(manifest: Manifest, compared: list[str]) -> None:

@@ -21,6 +21,33 @@ def test_checks_a_bundle_that_is_there(sd1_folder: Path, exported: Path) -> None
     assert "Polygraphy agrees about the text_encoder in onnxruntime, unet in onnxruntime, " in result.stderr
 
 
+def test_takes_the_options_of_a_bundle_that_is_there(sd1_folder: Path, exported: Path, tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    assert run(sd1_folder, "-o", small, "--size", "32x48", "--keep-fp32", "unet").exit_code == 0
+    checked = run(sd1_folder, "-o", small, "--check")
+    assert checked.exit_code == 0 and "Polygraphy agrees" in checked.stderr
+    assert run(sd1_folder, "-o", small, "--size", "32x48", "--precision", "fp32", "--check").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("option", "anew"),
+    [
+        (["--size", "32x48"], "--precision=fp32 --size=32x48"),
+        (["--precision", "fp16"], "--precision=fp16 --size=64x64 --size=80x64"),
+        (["--keep-fp32", "unet"], "--precision=fp32 --size=64x64 --size=80x64 --keep-fp32=unet"),
+    ],
+)
+def test_refuses_other_options_than_a_bundle_was_made_with(
+    sd1_folder: Path, exported: Path, option: list[str], anew: str
+) -> None:
+    result = run(sd1_folder, "-o", exported, "--check", *option)
+    assert result.exit_code == 8
+    assert result.stderr == (
+        f"error: {exported} was made with --precision=fp32 --size=64x64 --size=80x64; leave out what differs, "
+        f"or make it anew with: hiper-export {sd1_folder} {anew} -o {exported} --force\n"
+    )
+
+
 def test_does_not_touch_a_bundle_unasked(sd1_folder: Path, exported: Path) -> None:
     result = run(sd1_folder, "-o", exported)
     assert result.exit_code == 7
@@ -44,6 +71,8 @@ def test_refuses_a_bundle_of_another_model(sd2_folder: Path, exported: Path) -> 
     [
         (["--size", "512"], "'512' is no size; write HEIGHTxWIDTH in pixels, like 512x768"),
         (["--keep-fp32", "vae"], "there is no network vae; there are text_encoder, unet, decoder, encoder"),
+        (["--rows", "1"], "--rows is for plans; add --tensorrt"),
+        (["--workspace-gib", "1"], "--workspace-gib is for plans; add --tensorrt"),
         (["--tensorrt", "--rows", "3"], "rows are 3; use some of 1, 2, 4, 8, 16, 32"),
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 from engine.bundle import open_bundle
 from engine.bundle_files import read_manifest
 from engine.errors import BundleError, RuntimeMissingError
-from export.config import ExportConfig, PlanConfig
+from export.config import PlanConfig
 from export.plans import add_plans
 from export.verify_edit import check_edit
 from hiper.models import StableDiffusion
@@ -19,7 +19,7 @@ from tests.tensorrt_double.fixtures import gpu
 
 __all__ = ["gpu"]
 
-CONFIG, PLANS = ExportConfig(sizes=((64, 64), (80, 64))), PlanConfig(rows=(1, 2))
+PLANS = PlanConfig(rows=(1, 2))
 
 
 def ignore(what: str, done: float) -> None: ...
@@ -32,7 +32,7 @@ def bundle(exported: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def planned(gpu: SimpleNamespace, bundle: Path, model: StableDiffusion) -> Path:
-    add_plans(model, bundle, CONFIG, PLANS, ignore)
+    add_plans(model, bundle, PLANS, ignore)
     return bundle
 
 
@@ -68,12 +68,12 @@ def test_auto_counts_tensorrt_in(planned: Path, monkeypatch: pytest.MonkeyPatch,
 
 def test_builds_only_what_is_missing(planned: Path, model: StableDiffusion) -> None:
     before = {path.name: path.stat().st_mtime_ns for path in planned.iterdir()}
-    add_plans(model, planned, CONFIG, PLANS, ignore)
+    add_plans(model, planned, PLANS, ignore)
     assert {path.name: path.stat().st_mtime_ns for path in planned.iterdir()} == before
 
 
 def test_builds_again_what_shall_be_otherwise(planned: Path, model: StableDiffusion) -> None:
-    manifest = add_plans(model, planned, CONFIG, replace(PLANS, optimization_level=5), ignore)
+    manifest = add_plans(model, planned, replace(PLANS, optimization_level=5), ignore)
     assert [plan.optimization_level for plan in manifest.plans] == [5, 5, 5, 5]
     open_bundle(planned, "tensorrt").unet  # noqa: B018
 
@@ -96,7 +96,7 @@ def test_a_plan_that_was_lost_is_built_again(planned: Path, model: StableDiffusi
     open_bundle(planned, "onnxruntime").unet  # noqa: B018
     with pytest.raises(BundleError, match=r"\.plan is missing; mend it with: hiper-export .* --tensorrt$"):
         open_bundle(planned, "tensorrt").unet  # noqa: B018
-    assert add_plans(model, planned, CONFIG, PLANS, ignore).plans[-1].network == "unet"
+    assert add_plans(model, planned, PLANS, ignore).plans[-1].network == "unet"
     open_bundle(planned, "tensorrt").unet  # noqa: B018
 
 
@@ -110,7 +110,7 @@ def test_a_plan_that_differs_from_pytorch_is_not_kept(
 ) -> None:
     monkeypatch.setattr("export.verify.relative_error", lambda found, expected: np.nan)
     with pytest.raises(BundleError, match=r"^the text_encoder in fp32 differs from PyTorch by nan"):
-        add_plans(model, bundle, CONFIG, PLANS, ignore)
+        add_plans(model, bundle, PLANS, ignore)
     assert not list(bundle.glob("*.plan")) and not read_manifest(bundle).plans
 
 
@@ -120,16 +120,16 @@ def test_an_interrupted_build_keeps_the_bundle_whole(planned: Path, model: Stabl
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        add_plans(model, planned, CONFIG, replace(PLANS, optimization_level=5), stop)
+        add_plans(model, planned, replace(PLANS, optimization_level=5), stop)
     assert [plan.network for plan in read_manifest(planned).plans] == ["decoder", "encoder", "text_encoder"]
     open_bundle(planned, "onnxruntime").unet  # noqa: B018
 
 
 def test_refuses_another_model(gpu: SimpleNamespace, bundle: Path, model: StableDiffusion) -> None:
     with pytest.raises(BundleError, match=r"is a bundle of tiny-sd1 with clip_skip 0, not of this tiny-sd1 with 1; "):
-        add_plans(replace(model, clip_skip=1), bundle, CONFIG, PLANS, ignore)
+        add_plans(replace(model, clip_skip=1), bundle, PLANS, ignore)
 
 
 def test_says_what_is_missing_before_anything_else(bundle: Path, model: StableDiffusion) -> None:
     with pytest.raises(RuntimeMissingError, match=r"^TensorRT is not here .*; pip install tensorrt cuda-bindings$"):
-        add_plans(model, bundle, CONFIG, PLANS, ignore)
+        add_plans(model, bundle, PLANS, ignore)

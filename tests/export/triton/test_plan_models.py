@@ -12,7 +12,7 @@ from engine import record
 from engine.bundle_files import file_sha256, read_manifest
 from engine.errors import BundleError
 from engine.manifest import Plan
-from export.config import ExportConfig, PlanConfig
+from export.config import PlanConfig
 from export.plans import add_plans
 from export.triton.plan_choice import count_rows
 from export.triton.repository import lay_out
@@ -22,11 +22,9 @@ from tests.tensorrt_double.fixtures import gpu
 
 __all__ = ["gpu"]
 
-SIZES = ExportConfig(sizes=((64, 64), (80, 64)))
-
 
 def plan(bundle: Path, model: StableDiffusion, rows: tuple[int, ...]) -> None:
-    add_plans(model, bundle, SIZES, PlanConfig(rows=rows), lambda what, done: None)
+    add_plans(model, bundle, PlanConfig(rows=rows), lambda what, done: None)
 
 
 def write_plans(bundle: Path, plans: Sequence[Plan]) -> None:
