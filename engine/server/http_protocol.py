@@ -29,7 +29,7 @@ class HttpProtocol(HttpToolsProtocol):
     app refuse their requests in its own words.
     """
 
-    _unparsed_bytes = 0
+    _unparsed_bytes = _header_bytes = 0
     _timer: asyncio.TimerHandle | None = None
     _taking: asyncio.TimerHandle | None = None
 
@@ -67,14 +67,31 @@ class HttpProtocol(HttpToolsProtocol):
         """Parse, and count what belongs to no body: headers, and the trailers of a chunked one."""
         self._unparsed_bytes += len(data)
         super().data_received(data)
-        if self._unparsed_bytes > MAX_HEADER_BYTES and not self.transport.is_closing():
-            self.transport.write(_TOO_LARGE)
-            self.transport.close()
+        if self._unparsed_bytes > MAX_HEADER_BYTES:
+            self._refuse_headers()
+
+    def send_400_response(self, msg: str) -> None:
+        """Say why the parser stopped."""
+        if self._header_bytes > MAX_HEADER_BYTES:
+            self._refuse_headers()
+        else:
+            super().send_400_response(msg)
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
+        self._header_bytes = 0
         super().on_message_begin()
         self._await_headers()
+
+    def on_url(self, url: bytes) -> None:
+        """A piece of the address."""
+        self._count(url)
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header, or trailer, is whole."""
+        self._count(name, value)
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """The headers of a request are whole."""
@@ -91,6 +108,17 @@ class HttpProtocol(HttpToolsProtocol):
         """A request is whole."""
         self._unparsed_bytes = 0
         super().on_message_complete()
+
+    def _count(self, *parts: bytes) -> None:
+        """Count what is whole; an error here stops the parser."""
+        self._header_bytes += sum(map(len, parts))
+        if self._header_bytes > MAX_HEADER_BYTES:
+            raise ValueError("the headers are too large")
+
+    def _refuse_headers(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(_TOO_LARGE)
+            self.transport.close()
 
     def _await_headers(self) -> None:
         self._stop_waiting()

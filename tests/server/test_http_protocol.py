@@ -94,6 +94,14 @@ def test_too_large_headers_are_told_so(address: tuple[str, int]) -> None:
         assert answer(connection).startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
 
 
+@pytest.mark.parametrize("size", [70_000, 125_000])
+@pytest.mark.parametrize("head", [START + b"x-long: %s\r\n\r\n", b"GET /%s HTTP/1.1\r\nhost: x\r\n\r\n"])
+def test_too_large_headers_are_told_so_though_they_end(address: tuple[str, int], head: bytes, size: int) -> None:
+    with connected(address) as connection:
+        connection.sendall(head % (b"x" * size))
+        assert answer(connection).startswith(b"HTTP/1.1 431 ")
+
+
 @pytest.mark.parametrize("begun", [b"", START, START + b"\r\nGET"], ids=["nothing", "half", "again"])
 def test_headers_have_to_come_soon(begun: bytes, address: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_protocol, "HEADERS_S", 0.1)
