@@ -1,4 +1,4 @@
-"""The outermost layer of the app: every request gets an id, an answer whatever happens, and is counted."""
+"""The layer where every request gets an id, an answer whatever happens, and is counted."""
 
 import logging
 import re
@@ -11,10 +11,11 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from engine.server.caller import Caller
 from engine.server.errors import error_response
 from engine.server.log import request_id as log_request_id
 from engine.server.metrics import Metrics
-from engine.server.problems import api_error
+from engine.server.problems import refuse
 
 logger = logging.getLogger(__name__)
 
@@ -63,11 +64,10 @@ class Access:
         except ClientDisconnect:
             return
         except Exception as error:
+            told = refuse(error, self._metrics)
             if answer.status:
-                logger.error("an answer broke off", exc_info=error)
+                logger.error("an answer broke off: %s", told.message)
                 return
-            told = api_error(error)
-            self._metrics.refused.labels(told.code).inc()
             response = error_response(told, scope["path"], name)
             await response(scope, receive, answer)
 
@@ -82,7 +82,10 @@ class Access:
         self._metrics.requests.labels(route, code).inc()
         self._metrics.request_seconds.labels(route).observe(seconds)
         if self._log:
-            logger.info("%s %s %d %.1f ms", scope["method"], quote(scope["path"]), code, 1e3 * seconds)
+            caller: Caller | None = scope["state"].get("caller")
+            owner = caller.owner if caller else "-"
+            words = (scope["method"], quote(scope["path"]), code, 1e3 * seconds, owner)
+            logger.info("%s %s %d %.1f ms %s", *words, extra={"owner": owner})
 
 
 class _Answer:

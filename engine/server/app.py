@@ -12,6 +12,7 @@ from starlette.middleware import Middleware
 from engine.server.access import Access
 from engine.server.auth import Authenticate
 from engine.server.body_limit import BodyLimit
+from engine.server.head import Head
 from engine.server.headers import SecurityHeaders
 from engine.server.http_protocol import Crowd
 from engine.server.origin import OriginGuard
@@ -38,8 +39,9 @@ def create_app(services: Services) -> FastAPI:
         redoc_url=None,
         exception_handlers={HTTPException: render, RequestValidationError: render},
         middleware=[
-            Middleware(Access, metrics=services.metrics, log=settings.access_log),
+            Middleware(Head),
             Middleware(SecurityHeaders),
+            Middleware(Access, metrics=services.metrics, log=settings.access_log),
             Middleware(Crowd),
             Middleware(OriginGuard, host=settings.host, allowed_hosts=settings.allowed_hosts),
             Middleware(Authenticate),

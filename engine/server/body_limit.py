@@ -5,7 +5,7 @@ FastAPI's own `max_body_size` answers in plain text where a length is declared; 
 
 import asyncio
 from collections import Counter
-from typing import Final, NoReturn
+from typing import Final
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -48,9 +48,9 @@ class BodyLimit:
         most_bytes, declared = self._most_bytes(headers), headers.get("content-length", "0")
         if declared.isdecimal() and int(declared) > most_bytes:
             raise _too_large(most_bytes)
-        body = _Body(self, scope, receive, send, most_bytes)
+        body = _Body(self, scope, receive, most_bytes)
         try:
-            await self._app(scope, body.receive, body.send)
+            await self._app(scope, body.receive, send)
         finally:
             self.hold(body.owner, -body.size_bytes)
 
@@ -67,16 +67,15 @@ class BodyLimit:
 
 
 class _Body:
-    """One request's body; once it was refused, nothing else is the answer."""
+    """One request's body."""
 
-    def __init__(self, limit: BodyLimit, scope: Scope, receive: Receive, send: Send, most_bytes: int) -> None:
+    def __init__(self, limit: BodyLimit, scope: Scope, receive: Receive, most_bytes: int) -> None:
         caller: Caller | None = scope.get("state", {}).get("caller")
         # Without keys there is one user, who may have all.
         self.owner = "" if caller is None or caller.key is None else caller.owner
         self.size_bytes, self._most_bytes = 0, most_bytes
-        self._limit, self._receive, self._send = limit, receive, send
+        self._limit, self._receive = limit, receive
         self._deadline: float | None = asyncio.get_running_loop().time() + BODY_S
-        self._refusal: ApiError | None = None
 
     async def receive(self) -> Message:
         """The next part, if it may still come."""
@@ -84,35 +83,26 @@ class _Body:
             async with asyncio.timeout_at(self._deadline):
                 message = await self._receive()
         except TimeoutError:
-            self._refuse(ApiError(408, "body_late", f"the request was not whole after {BODY_S:g} s; send it faster"))
+            told = f"the request was not whole after {BODY_S:g} s; send it faster"
+            raise ApiError(408, "body_late", told) from None
         if not message.get("more_body"):
             self._deadline = None  # what still comes is the end of the connection
         self._count(len(message.get("body", b"")))
         return message
 
-    async def send(self, message: Message) -> None:
-        """Pass an answer on; FastAPI takes our error for a broken body and answers so, which stops here."""
-        if self._refusal is not None:
-            raise self._refusal
-        await self._send(message)
-
     def _count(self, size_bytes: int) -> None:
         self.size_bytes += size_bytes
         self._limit.hold(self.owner, size_bytes)
         if self.size_bytes > self._most_bytes:
-            self._refuse(_too_large(self._most_bytes))
+            raise _too_large(self._most_bytes)
         most_bytes = self._limit.max_body_bytes
         if not size_bytes or self.size_bytes <= min(SMALL_BYTES, most_bytes // LARGEST_AT_ONCE):
             return
         if self.owner and self._limit.held_by[self.owner] > LARGEST_PER_KEY * most_bytes:
             told = "too much is being uploaded with this key at once; try again soon"
-            self._refuse(ApiError(429, "quota_exceeded", told, retry_after_s=2))
+            raise ApiError(429, "quota_exceeded", told, retry_after_s=2)
         if self._limit.held_bytes > LARGEST_AT_ONCE * most_bytes:
-            self._refuse(ApiError(503, "busy", "too much is being uploaded at once; try again soon", retry_after_s=2))
-
-    def _refuse(self, refusal: ApiError) -> NoReturn:
-        self._refusal = refusal
-        raise refusal
+            raise ApiError(503, "busy", "too much is being uploaded at once; try again soon", retry_after_s=2)
 
 
 def _too_large(most_bytes: int) -> ApiError:

@@ -25,7 +25,7 @@ from engine.server.image_answers import (
 )
 from engine.server.image_requests import ImageOptions
 from engine.server.messages import EditAccepted, EditDone, EditStep, Pixels, StartEdit
-from engine.server.problems import api_error
+from engine.server.problems import refuse
 from engine.server.services import Services
 
 Kind = Literal["image_generation", "image_edit"]
@@ -130,7 +130,7 @@ async def events(job: ImageJob, services: Services) -> AsyncGenerator[bytes, Non
     except Exception as error:
         if not opened:
             raise
-        body = OpenAiError.model_validate(openai_error(api_error(error)))
+        body = OpenAiError.model_validate(openai_error(refuse(error, services.metrics)))
         yield event("error", body.model_dump_json())
 
 

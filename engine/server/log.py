@@ -13,7 +13,7 @@ _PLAIN = "{asctime} {levelname:<7} {request_id} {name}: {message}"
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line."""
+    """One JSON object a line; one about a request names the owner of the key it came with."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as JSON, a traceback in its own member."""
@@ -24,6 +24,8 @@ class JsonFormatter(logging.Formatter):
             "request_id": request_id.get(),
             "message": record.getMessage(),
         }
+        if owner := getattr(record, "owner", None):
+            line["owner"] = owner
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return json.dumps(line)

@@ -6,12 +6,13 @@ from typing import Any, Final
 
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from engine.errors import PromptError, TailError
 from engine.server.edit_engine import EngineDown
 from engine.server.errors import ApiError, error_response
+from engine.server.metrics import Metrics
 from engine.server.store_errors import DiskFull, IdempotencyMismatch, QueueFull, QuotaReached, StoreError, TailsFull
 from engine.server.uploads import UploadError
 
@@ -41,23 +42,39 @@ def api_error(error: Exception) -> ApiError:
     return ApiError(503, "internal", "the server made a mistake; its log has the details under this request's id")
 
 
-async def render(request: Request, error: Exception) -> Response:
-    """Exception handler for what FastAPI would render in its own way."""
+def refuse(error: Exception, metrics: Metrics) -> ApiError:
+    """The answer to an exception, counted."""
     told = api_error(error)
+    metrics.refused.labels(told.code).inc()
+    return told
+
+
+async def render(request: Request, error: Exception) -> Response:
+    """Exception handler for what FastAPI would render in its own way.
+
+    Raises:
+        ClientDisconnect: while the body was read.
+    """
+    if isinstance(error.__cause__, ClientDisconnect):
+        raise error.__cause__
+    told = refuse(error, request.app.state.services.metrics)
     if isinstance(error, HTTPException) and error.status_code in (404, 405):
         told.message = f"there is no {request.method} {request.url.path:.80}; /openapi.json lists what there is"
     if isinstance(error, HTTPException) and error.status_code == 405:
-        told.headers["allow"] = _methods(request) or told.headers.get("allow", "")
+        told.headers = {"allow": _methods(request) or "GET, HEAD"}
     return error_response(told, request.url.path, request.state.request_id)
 
 
 def _methods(request: Request) -> str:
-    """All that a path takes; Starlette knows those of its first route only."""
+    """All that a path of the schema takes; Starlette knows those of its first route only."""
     path = getattr(request.scope.get("route"), "path", "")
-    return ", ".join(request.app.openapi()["paths"].get(path, ())).upper()
+    methods = ", ".join(request.app.openapi()["paths"].get(path, ())).upper()
+    return methods.replace("GET", "GET, HEAD")
 
 
 def _from_http(error: HTTPException) -> ApiError:
+    if isinstance(error.__cause__, ApiError):  # FastAPI takes whatever happens while it reads for a broken body
+        return error.__cause__
     code = _HTTP_CODES.get(error.status_code, "validation_error")
     return ApiError(error.status_code, code, str(error.detail), headers=error.headers)
 

@@ -58,4 +58,6 @@ def test_a_requests_line_has_its_id_and_never_its_prompt(
         )
     ours = "\n".join(record.getMessage() for record in caplog.records if record.name.startswith("engine"))
     assert "POST /v1/images/generations 200" in ours and "secret" not in ours
+    owners = [record.owner for record in caplog.records if hasattr(record, "owner")]
+    assert owners == ["-", "local"] and ours.splitlines()[-1].endswith(" local")
     assert "GET /livez%0AINFO%20all%20is%20well 404" in ours

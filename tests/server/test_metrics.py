@@ -6,6 +6,7 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
+from engine.server.body_limit import MAX_JSON_BYTES
 from engine.server.messages import EditDone, Pixels, UnetCall
 from engine.server.metrics import Metrics
 from engine.server.services import Services
@@ -79,6 +80,23 @@ def test_refusals_are_counted_by_their_code(client: TestClient, services: Servic
     services.draining = True
     client.post("/v1/tails", files={"file": b"x"})
     assert read(services.metrics)["hiper_rejected_total", "draining"] == 1
+
+
+def test_refusals_of_every_layer_are_counted_once(
+    client: TestClient, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in ("/nothing", "/v1/tails?limit=0", "/v1/fits/x"):
+        client.get(path)
+    client.delete("/v1/tails")
+    client.get("/", headers={"host": "evil.example"})
+    client.patch("/v1/tails/x", content=iter([b"x" * MAX_JSON_BYTES, b"x"]))
+    monkeypatch.setattr("engine.server.image_job._completed", None)
+    stream = client.post("/v1/images/generations", json={"prompt": "a dog", "num_inference_steps": 1, "stream": True})
+    assert stream.status_code == 200 and '"code":"internal"' in stream.text
+    read_back = read(services.metrics).items()
+    found = {labels[0]: value for (name, *labels), value in read_back if name == "hiper_rejected_total"}
+    kinds = ("not_found", "validation_error", "fit_not_found", "method_not_allowed", "host_refused", "too_large")
+    assert found == dict.fromkeys((*kinds, "internal"), 1)
 
 
 def test_state_is_watched(client: TestClient, services: Services) -> None:
