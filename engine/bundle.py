@@ -59,7 +59,7 @@ class Bundle:
 
 
 def open_bundle(folder: str | Path, runtime: str = "auto", options: RuntimeOptions | None = None) -> Bundle:
-    """Open a bundle; its files are looked at now and read when they are needed.
+    """Open a bundle; its files are looked at now and read when they are needed, the UNet's to choose a runtime.
 
     Args:
         folder: what `hiper-export` wrote.
@@ -77,12 +77,14 @@ def open_bundle(folder: str | Path, runtime: str = "auto", options: RuntimeOptio
     folder, options = Path(folder), options or RuntimeOptions()
     manifest = read_manifest(folder)
     check_sizes(folder, manifest)
-    reason = "it was asked for"
     if runtime == "auto":
         # An altered file is no reason to try the next runtime.
         find_artifact(folder, manifest, "unet", "onnxruntime", options.device)
-        runtime, reason = choose_runtime(partial(_load, folder, manifest, options, "unet"), manifest, options)
-    return Bundle(folder, manifest, runtime, reason, options)
+        choice = choose_runtime(partial(_load, folder, manifest, options, "unet"), manifest, options)
+        bundle = Bundle(folder, manifest, choice.runtime, choice.reason, options)
+        bundle.unet = choice.unet
+        return bundle
+    return Bundle(folder, manifest, runtime, "it was asked for", options)
 
 
 def _load(folder: Path, manifest: Manifest, options: RuntimeOptions, network: str, runtime: str) -> Network:

@@ -5,11 +5,11 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from engine.capped_file import read_capped
 from engine.errors import BundleError, OutputError, RuntimeMissingError
 from engine.manifest import Manifest
 from engine.runtimes import Network, RuntimeOptions
+from engine.runtimes.gpu import gpu_names
 
 # Not ONNX Runtime with TensorRT: it would spend minutes building before it could be measured.
 CANDIDATES: Final = ("tensorrt", "onnxruntime-cuda", "openvino", "onnxruntime")
@@ -26,8 +27,16 @@ _PACKAGES: Final = ("onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt")
 _TIME_BUDGET_S: Final = 1.0
 
 
-def choose_runtime(load: Callable[[str], Network], manifest: Manifest, options: RuntimeOptions) -> tuple[str, str]:
-    """Return the fastest runtime for the UNet with two rows, which is one guided edit, and the reason.
+class Choice(NamedTuple):
+    """A runtime, why that one, as half a sentence, and the UNet that it has loaded."""
+
+    runtime: str
+    reason: str
+    unet: Network
+
+
+def choose_runtime(load: Callable[[str], Network], manifest: Manifest, options: RuntimeOptions) -> Choice:
+    """Return the fastest runtime for the UNet with two rows, which is one guided edit.
 
     Args:
         load: loads the UNet with the runtime named.
@@ -39,30 +48,42 @@ def choose_runtime(load: Callable[[str], Network], manifest: Manifest, options: 
     """
     key, memory = _key(manifest, options), _memory_path()
     remembered = _recall(memory)
-    if key not in remembered:
-        remembered[key] = _measure_all(load, _guided_step(manifest))
+    if key in remembered:
+        # A package that cannot be loaded, or a GPU that was taken away, does not show in the key.
+        with contextlib.suppress(RuntimeMissingError):
+            return _fastest(load, remembered[key], [])
+    latency_ms, failures = _measure_all(load, _guided_step(manifest))
+    if not failures:
         # Without a place to write to, it is measured again next time.
         with contextlib.suppress(OutputError, OSError):
             memory.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(memory, json.dumps(remembered, indent=1).encode())
-    latency_ms: dict[str, float] = remembered[key]
-    fastest = min(latency_ms, key=lambda runtime: latency_ms[runtime])
-    figures = ", ".join(
-        f"{name} {value:.1f} ms" for name, value in sorted(latency_ms.items(), key=lambda item: item[1])
-    )
-    return fastest, f"it was the fastest here at a UNet call of two rows: {figures}"
+            write_atomically(memory, json.dumps({**remembered, key: latency_ms}, indent=1).encode())
+    return _fastest(load, latency_ms, failures)
 
 
-def _measure_all(load: Callable[[str], Network], inputs: dict[str, NDArray[Any]]) -> dict[str, float]:
-    latency_ms, reasons = {}, []
+def _fastest(load: Callable[[str], Network], latency_ms: dict[str, float], failures: Sequence[str]) -> Choice:
+    ranking = sorted(latency_ms.items(), key=lambda item: item[1])
+    figures = ", ".join(f"{name} {value:.1f} ms" for name, value in ranking)
+    reason = "; ".join([f"it was the fastest here at a UNet call of two rows: {figures}", *failures])
+    return Choice(ranking[0][0], reason, load(ranking[0][0]))
+
+
+def _measure_all(
+    load: Callable[[str], Network], inputs: dict[str, NDArray[Any]]
+) -> tuple[dict[str, float], Sequence[str]]:
+    """Latencies of the candidates that run, and what happened to those that should have."""
+    latency_ms, missing, failures = {}, [], []
     for runtime in CANDIDATES:
         try:
             latency_ms[runtime] = _measure(load(runtime), inputs)
         except (RuntimeMissingError, BundleError) as error:
-            reasons.append(str(error))
+            missing.append(str(error))
+        except Exception as error:
+            # Such as a GPU whose memory something else has taken for now.
+            failures.append(f"{runtime} failed with {type(error).__name__}: {error}")
     if not latency_ms:
-        raise RuntimeMissingError("no runtime can run this bundle here: " + "; ".join(reasons))
-    return latency_ms
+        raise RuntimeMissingError("no runtime can run this bundle here: " + "; ".join([*missing, *failures]))
+    return latency_ms, failures
 
 
 def _measure(network: Network, inputs: dict[str, NDArray[Any]]) -> float:
@@ -91,7 +112,22 @@ def _key(manifest: Manifest, options: RuntimeOptions) -> str:
     for package in _PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
             facts.append(f"{package} {metadata.version(package)}")
-    return hashlib.sha256(repr([*facts, platform.processor(), os.cpu_count()]).encode()).hexdigest()
+    # Not the name of the machine, which is a new one at every start of a container.
+    return hashlib.sha256(repr([*facts, _processor(), _cores(), gpu_names()]).encode()).hexdigest()
+
+
+def _processor() -> str:
+    """Its model; Python alone knows it on few systems."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    return next((line for line in lines if line.startswith("model name")), platform.processor() or platform.machine())
+
+
+def _cores() -> int | None:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _memory_path() -> Path:

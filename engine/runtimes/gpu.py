@@ -37,10 +37,24 @@ def describe_gpu(device: int) -> Gpu:
     if not 0 <= device < count:
         raise RuntimeMissingError(f"there is no GPU {device} among the {count} here; name another device")
     properties = cuda.call("cudaGetDeviceProperties", device)
-    driver = cuda.call("cudaDriverGetVersion")
     return Gpu(
         name=properties.name.decode(),
         compute_capability=f"{properties.major}.{properties.minor}",
-        driver=f"{driver // 1000}.{driver % 1000 // 10}",
+        driver=_driver(),
         tensorrt=tensorrt.__version__,
     )
+
+
+def gpu_names() -> list[str]:
+    """What the GPUs here are called, each with the newest CUDA of their driver; none where none can be used."""
+    try:
+        devices = range(cuda.call("cudaGetDeviceCount"))
+        names = [cuda.call("cudaGetDeviceProperties", device).name.decode() for device in devices]
+        return [f"{name}, CUDA {_driver()}" for name in names]
+    except (RuntimeMissingError, RuntimeError):
+        return []
+
+
+def _driver() -> str:
+    version = cuda.call("cudaDriverGetVersion")
+    return f"{version // 1000}.{version % 1000 // 10}"

@@ -1,21 +1,24 @@
 """A bundle, opened whole and damaged in every way; its networks are known formulas."""
 
 import json
+import os
 import shlex
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from engine.bundle import open_bundle
 from engine.errors import BundleError, RuntimeMissingError
-from engine.runtimes import RuntimeOptions
+from engine.runtimes import Network, RuntimeOptions, choice, load_network
 
 EXPORT = "mend it with: hiper-export 'toy model' -o {folder}"
 
 
 @pytest.fixture(autouse=True)
 def _own_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "_TIME_BUDGET_S", 0.02)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
@@ -55,6 +58,62 @@ def test_auto_remembers_what_it_measured(toy_bundle: Path, tmp_path: Path) -> No
     ((key, latency_ms),) = json.loads(memory.read_text()).items()
     memory.write_text(json.dumps({key: {name: 1000 - value for name, value in latency_ms.items()}}))
     assert {first.runtime, open_bundle(toy_bundle).runtime} == {"onnxruntime", "openvino"}
+
+
+def _load_with(monkeypatch: pytest.MonkeyPatch, errors: dict[str, Exception]) -> list[str]:
+    """Let runtimes raise; returns the names of all that are asked for from now on."""
+    asked: list[str] = []
+
+    def load(artifact: Path, runtime: str, options: RuntimeOptions) -> Network:
+        asked.append(runtime)
+        if runtime in errors:
+            raise errors[runtime]
+        return load_network(artifact, runtime, options)
+
+    monkeypatch.setattr("engine.bundle.load_network", load)
+    return asked
+
+
+def test_auto_measures_again_when_what_it_remembers_is_gone(toy_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = open_bundle(toy_bundle).runtime
+    asked = _load_with(monkeypatch, {gone: RuntimeMissingError("its driver is gone")})
+    assert {gone, open_bundle(toy_bundle).runtime} == {"onnxruntime", "openvino"}
+    assert asked[0] == gone and len(asked) > 2
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "value"),
+    [
+        (choice, "gpu_names", lambda: ["Double, CUDA 13.0"]),
+        (choice, "_processor", lambda: "model name: another"),
+        (os, "sched_getaffinity", lambda pid: range(1000)),
+    ],
+)
+def test_auto_measures_again_on_another_machine(
+    toy_bundle: Path, monkeypatch: pytest.MonkeyPatch, module: Any, name: str, value: Any
+) -> None:
+    open_bundle(toy_bundle)
+    asked = _load_with(monkeypatch, {})
+    first = open_bundle(toy_bundle).runtime
+    assert asked == [first]
+    monkeypatch.setattr(module, name, value, raising=False)
+    assert open_bundle(toy_bundle).unet and len(asked) > 2
+
+
+def test_auto_survives_a_candidate_that_fails_tells_it_and_forgets(
+    toy_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _load_with(monkeypatch, {"openvino": RuntimeError("cudaHostAlloc failed")})
+    opened = open_bundle(toy_bundle)
+    assert opened.runtime == "onnxruntime"
+    assert opened.reason.endswith(" ms; openvino failed with RuntimeError: cudaHostAlloc failed")
+    assert not (tmp_path / "cache" / "hiper" / "runtimes.json").exists()
+
+
+def test_auto_says_why_nothing_runs(toy_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _load_with(monkeypatch, {name: MemoryError(f"no memory for {name}") for name in ("openvino", "onnxruntime")})
+    with pytest.raises(RuntimeMissingError, match=r"^no runtime can run this bundle here: .*no memory for op"):
+        open_bundle(toy_bundle)
 
 
 @pytest.mark.parametrize("damage", ["", "[]", '{"a": 1}', '{"a": {"openvino": "x"}}'])

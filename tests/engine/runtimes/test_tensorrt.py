@@ -15,7 +15,7 @@ import pytest
 
 from engine.errors import BundleError, RuntimeMissingError
 from engine.runtimes import Network, TensorInfo, load_network
-from engine.runtimes.gpu import Gpu, describe_gpu
+from engine.runtimes.gpu import Gpu, describe_gpu, gpu_names
 from tests.tensorrt_double.fixtures import gpu
 
 __all__ = ["gpu"]
@@ -111,6 +111,8 @@ def test_refuses_a_plan_that_is_not_for_this_version(gpu: SimpleNamespace, tmp_p
 
 def test_says_which_gpu_is_here(gpu: SimpleNamespace) -> None:
     assert describe_gpu(0) == Gpu("Double", "9.0", "13.0", gpu.trt.__version__)
+    gpu.cuda.gpus = 2
+    assert gpu_names() == ["Double, CUDA 13.0"] * 2
 
 
 def test_says_when_there_is_no_such_gpu(gpu: SimpleNamespace) -> None:
@@ -121,6 +123,7 @@ def test_says_when_there_is_no_such_gpu(gpu: SimpleNamespace) -> None:
         RuntimeMissingError, match=r"^no NVIDIA GPU can be used here \(cudaErrorNoDevice\); install its"
     ):
         describe_gpu(0)
+    assert gpu_names() == []
 
 
 def _settings(path: Path) -> dict[str, Any]:
