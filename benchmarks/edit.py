@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import io
-import math
 import statistics
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from benchmarks.record import RECORDS, ROOT, Samples, describe, fail_if, interle
 from benchmarks.ways import FAST, GENAI, Job, check_way, is_exact
 from benchmarks.worker import Worker
 from engine.bundle_files import read_manifest
+from hiper.psnr import psnr_db as psnr_db
 
 QUESTION = "Time of a guided edit from prompt to pixels, start to first picture, and memory: the engine, and others"
 WAYS = ("diffusers", "onnxruntime", "openvino", "openvino-fast")
@@ -92,14 +92,6 @@ def _check_picture(worker: Worker, reference: Worker, exact_bundle: bool) -> Non
             f"its picture is {found:.1f} dB from that of {reference.way} but must be at least {least:.0f}; "
             "it does not do the same work"
         )
-
-
-def psnr_db(picture: NDArray[np.uint8], reference: NDArray[np.uint8]) -> float:
-    """Peak signal-to-noise ratio of 8-bit pictures, at most 100; 0 for pictures of different sizes."""
-    if picture.shape != reference.shape:
-        return 0.0
-    error = float(np.square(picture.astype(float) - reference.astype(float)).mean())
-    return 100.0 if error == 0 else min(100.0, 10 * math.log10(255**2 / error))
 
 
 def _figures(worker: Worker, samples: Samples, first: Worker, reference: Samples) -> dict[str, Any]:

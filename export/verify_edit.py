@@ -3,7 +3,6 @@
 from typing import Final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -13,12 +12,13 @@ from engine.editor import Editor
 from engine.errors import BundleError
 from engine.tail_file import TailFile
 from engine.tail_info import TailInfo
+from hiper.images import to_uint8
 from hiper.models import StableDiffusion
+from hiper.psnr import psnr_db
 from hiper.sample import draw_noise, sample
 from hiper.tail import splice
 
 LEAST_EDIT_PSNR_DB: Final = {"fp32": 50.0, "fp16": 30.0, "bf16": 20.0}
-_BEST_PSNR_DB: Final = 100.0
 
 # The edit that is made both ways.
 _PROMPT: Final = "a photo of a dog in the snow"
@@ -75,8 +75,8 @@ def _edit_pytorch(model: StableDiffusion, tail: Tensor, height: int, width: int)
         num_inference_steps=_STEPS,
         guidance_scale=_GUIDANCE,
     )
-    pixels = (model.decode_latents(latents)[0].permute(1, 2, 0) / 2 + 0.5) * 255
-    return np.asarray(pixels.round().to(torch.uint8))
+    picture: NDArray[np.uint8] = to_uint8(model.decode_latents(latents))[0]
+    return picture
 
 
 def _edit_bundle(
@@ -92,9 +92,3 @@ def _edit_bundle(
         num_inference_steps=_STEPS,
     )
     return Editor(bundle, height, width).edit([request])[0].image
-
-
-def psnr_db(found: NDArray[np.uint8], expected: NDArray[np.uint8]) -> float:
-    """Peak signal-to-noise ratio of 8-bit pixels in dB, at most 100."""
-    error = np.mean((found.astype(np.float64) - expected) ** 2)
-    return float(min(10 * np.log10(255**2 / error), _BEST_PSNR_DB)) if error else _BEST_PSNR_DB

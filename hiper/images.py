@@ -84,14 +84,23 @@ def to_tensor(picture: Image.Image, size: int, crop: Crop = "centre") -> Tensor:
 
 def from_uint8(pictures: Sequence[NDArray[np.uint8]]) -> Tensor:
     """Pictures (H, W, 3) in 0..255 as one batch (batch, 3, H, W) fp32 in [-1, 1]."""
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return from_bytes(torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2))
 
 
 def to_uint8(images: Tensor) -> NDArray[np.uint8]:
-    """Round images (batch, 3, H, W) in [-1, 1] to pixels (batch, H, W, 3) in 0..255, as diffusers does."""
-    pixels = (images.detach().float() / 2 + 0.5).clamp(0, 1).mul(255).round().to(torch.uint8)
-    array: NDArray[np.uint8] = pixels.permute(0, 2, 3, 1).cpu().numpy()
+    """Round images (batch, 3, H, W) in [-1, 1] to pixels (batch, H, W, 3) in 0..255."""
+    array: NDArray[np.uint8] = to_bytes(images).permute(0, 2, 3, 1).cpu().numpy()
     return array
+
+
+def from_bytes(pixels: Tensor) -> Tensor:
+    """Pixels 0..255 of any layout as fp32 in [-1, 1]."""
+    return pixels.float() / 127.5 - 1
+
+
+def to_bytes(images: Tensor) -> Tensor:
+    """Round images in [-1, 1] of any layout to pixels 0..255, as diffusers does."""
+    return (images.detach().float() / 2 + 0.5).clamp(0, 1).mul(255).round().to(torch.uint8)
 
 
 def to_pictures(images: Tensor) -> list[Image.Image]:

@@ -10,6 +10,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
+from hiper.images import from_bytes, to_bytes
 from hiper.menagerie.probe import CLASSES, Probe, split_outputs, true_outputs
 from hiper.menagerie.render import render
 from hiper.menagerie.train.checkpoint import load, save
@@ -46,15 +47,10 @@ def labelled_pictures(seed: int, count: int) -> Batch:
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2), torch.tensor(classes), torch.tensor(values)
 
 
-def to_unit(pictures: Tensor) -> Tensor:
-    """Bytes to [-1, 1]."""
-    return pictures.float().div(127.5).sub(1)
-
-
 def through_vae(vae: AutoencoderKL, pictures: Tensor, batch: int = 64) -> Tensor:
     """Byte pictures encoded and decoded, as bytes."""
-    decoded = [reconstruct(vae, to_unit(part)) for part in pictures.split(batch)]
-    return torch.cat(decoded).add(1).mul(127.5).round().byte()
+    decoded = [reconstruct(vae, from_bytes(part)) for part in pictures.split(batch)]
+    return to_bytes(torch.cat(decoded))
 
 
 def probe_loss(outputs: Tensor, classes: Tensor, values: Tensor) -> Tensor:
@@ -68,7 +64,7 @@ def probe_loss(outputs: Tensor, classes: Tensor, values: Tensor) -> Tensor:
 @torch.no_grad()
 def accuracy(probe: Probe, batch: Batch) -> dict[str, float]:
     """The share read right, class by class."""
-    reading = probe.read(to_unit(batch[0]))
+    reading = probe.read(from_bytes(batch[0]))
     return {
         name: round(float((reading.classes[name] == batch[1][:, index]).float().mean()), 3)
         for index, name in enumerate(CLASSES)
@@ -96,7 +92,7 @@ def train(folder: Path, config: ProbeConfig, vae: AutoencoderKL) -> None:
         fresh, rows = labelled_pictures(seed, config.batch - from_pool), torch.randint(config.pool, (from_pool,))
         pictures, classes, values = (torch.cat([new, kept[rows]]) for new, kept in zip(fresh, pool, strict=True))
         with torch.autocast("cpu", torch.bfloat16):
-            outputs = probe(to_unit(pictures))
+            outputs = probe(from_bytes(pictures))
         return probe_loss(outputs.float(), classes, values)
 
     def report() -> str:

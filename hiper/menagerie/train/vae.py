@@ -11,11 +11,12 @@ from diffusers import AutoencoderKL
 from PIL import Image
 from torch import Tensor
 
-from hiper.images import from_uint8
+from hiper.images import from_uint8, to_bytes
 from hiper.menagerie.render import render
 from hiper.menagerie.train.loop import Plan, run
 from hiper.menagerie.train.workers import Worker
 from hiper.menagerie.world import sample_content, sample_framing, sample_identity
+from hiper.psnr import psnr_db
 
 HELD_OUT = 1_000_000_007
 
@@ -71,7 +72,7 @@ def vae_loss(vae: AutoencoderKL, images: Tensor, kl_weight: float) -> Tensor:
 
 def psnr(images: Tensor, truth: Tensor) -> float:
     """Peak signal to noise in dB of images in [-1, 1], over all pixels together."""
-    return float(10 * torch.log10(4 / (images.float() - truth.float()).square().mean()))
+    return psnr_db(images.numpy(), truth.numpy(), span=2)
 
 
 @torch.no_grad()
@@ -88,7 +89,7 @@ def quality(vae: AutoencoderKL, sheet: Path, size: int) -> str:
     decoded = reconstruct(vae, images)
     rows = torch.stack([images[:24].unflatten(0, (3, 8)), decoded[:24].unflatten(0, (3, 8))], 1)
     grid = rows.flatten(0, 1).permute(0, 3, 1, 4, 2).reshape(6 * size, 8 * size, 3)
-    Image.fromarray(((grid + 1) * 127.5).round().byte().numpy()).save(sheet)
+    Image.fromarray(to_bytes(grid).numpy()).save(sheet)
     return f"{psnr(decoded, images):.2f} dB"
 
 
