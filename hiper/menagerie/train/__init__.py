@@ -1,1 +1,1 @@
-"""How Menagerie's own Stable Diffusion is trained: `python -m hiper.menagerie.train vae|text|unet`."""
+"""How Menagerie's own Stable Diffusion is trained: `python -m hiper.menagerie.train --help`."""
