@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.load import LOADS, Played, Policy, play
+from benchmarks.percentiles import percentiles_ms
 from benchmarks.record import RECORDS, write_record
 from engine.batcher import Batcher
 from engine.bundle import open_bundle
@@ -118,12 +119,10 @@ def _play(make: Callable[[], Policy], requests: Sequence[EditRequest], arrivals_
 
 def _figures(rounds: list[Played], reference: Played) -> dict[str, Any]:
     latencies_ms = [latency for played in rounds for latency in played.latencies_ms]
-    p50, p95 = np.percentile(latencies_ms, [50, 95])
     pairs = [pair for played in rounds for pair in zip(played.pictures, reference.pictures, strict=True)]
     return {
         "edits_per_s": statistics.median(played.edits_per_s for played in rounds),
-        "p50_ms": float(p50),
-        "p95_ms": float(p95),
+        **percentiles_ms(latencies_ms),
         "largest_picture_difference": max(int(np.abs(a.astype(int) - b.astype(int)).max()) for a, b in pairs),
         "latencies_ms": [played.latencies_ms for played in rounds],
     }
@@ -170,9 +169,13 @@ def table(results: dict[str, dict[str, Any]]) -> Table:
     shown = Table("load", "policy", "edits/s", "p50 ms", "p95 ms")
     for load, found in results.items():
         for policy, figures in found.items():
-            numbers = (f"{figures['edits_per_s']:.2f}", f"{figures['p50_ms']:.0f}", f"{figures['p95_ms']:.0f}")
-            shown.add_row(load, policy, *numbers)
+            numbers = (figures[f"p{percent}_ms"] for percent in (50, 95))
+            shown.add_row(load, policy, f"{figures['edits_per_s']:.2f}", *map(_milliseconds, numbers))
     return shown
+
+
+def _milliseconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0f}"
 
 
 if __name__ == "__main__":

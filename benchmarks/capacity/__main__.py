@@ -49,7 +49,7 @@ def main(
     text_ms: Annotated[
         float | None, typer.Option(help="of a prompt that is new to the server; the record's are not", min=0)
     ] = None,
-    edits: Annotated[int, typer.Option(help="that each device gets in a simulation", min=100)] = 1000,
+    edits: Annotated[int, typer.Option(help="that each device gets in a simulation", min=200)] = 1000,
     seed: Annotated[int, typer.Option(help="of arrivals and draws")] = 0,
     picture: Annotated[Path | None, typer.Option(help="PNG to draw; needs Matplotlib")] = None,
     records: Annotated[Path, typer.Option(help="folder of the record")] = RECORDS,

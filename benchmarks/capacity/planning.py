@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.capacity.simulation import Costs, Device, Edit, poisson, simulate
+from benchmarks.percentiles import percentiles_ms
 
 # Of what one device can do at most.
 LOADS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
@@ -53,12 +54,9 @@ def most_per_s(costs: Costs, steps: int) -> float:
 
 
 def figures(edits: Sequence[Edit], fleet: Sequence[Device], outside_ms: float = 0.0) -> dict[str, Any]:
-    """What came of a simulation; percentiles as in `benchmarks.servers.rates`, None where too many were refused."""
+    """What came of a simulation; percentiles are None where too many were refused."""
     settled = edits[int(WARM_UP * len(edits)) :]
     latencies_ms = [edit.latency_ms + outside_ms for edit in settled]
-    percentiles = {
-        f"p{percent}_ms": float(np.percentile(latencies_ms, percent, method="inverted_cdf")) for percent in (50, 95, 99)
-    }
     finished = [edit for edit in edits if np.isfinite(edit.end_ms)]
     last_ms = max(edit.end_ms for edit in finished)
     calls = [rows for device in fleet for rows in device.rows]
@@ -66,7 +64,7 @@ def figures(edits: Sequence[Edit], fleet: Sequence[Device], outside_ms: float = 
         "edits": len(edits),
         "refused": len(edits) - len(finished),
         "edits_per_s": 1e3 * len(finished) / (last_ms - edits[0].arrival_ms),
-        **{name: value if np.isfinite(value) else None for name, value in percentiles.items()},
+        **percentiles_ms(latencies_ms),
         "busy": sum(device.busy_ms for device in fleet) / len(fleet) / last_ms,
         "rows_per_call": float(np.mean(calls)),
     }

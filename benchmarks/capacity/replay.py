@@ -11,7 +11,7 @@ from benchmarks.capacity.simulation import Costs, Edit, simulate
 from benchmarks.servers.client import Answer
 from benchmarks.servers.rates import RUNG, figures, poisson_arrivals_s
 
-COMPARED = ("edits_per_s", "p50_ms", "p95_ms", "p99_ms")
+COMPARED = ("edits_per_s", "p50_ms", "p95_ms", "p99_ms", "slowest_ms")
 
 
 def replay(measured: Measured, costs: Costs) -> dict[str, dict[str, Any]]:
@@ -46,7 +46,7 @@ def _simulated(arrivals_s: Sequence[float], steps: Sequence[int], costs: Costs, 
 
 
 def _beside(real: dict[str, Any], simulated: dict[str, Any]) -> dict[str, Any]:
-    measured = {name: real[name] for name in COMPARED}
+    measured = {name: real.get(name) for name in COMPARED}
     off = {
         name: simulated[name] / value - 1 if value and simulated[name] is not None else None
         for name, value in measured.items()

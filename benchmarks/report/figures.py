@@ -25,7 +25,7 @@ _ENDINGS: dict[str, tuple[str, float, bool]] = {
     "_error": ("", 1, True),
 }
 # Derived from samples that are figures themselves, or no property of the program.
-_SKIPPED = ("median_ms", "p50_ms", "p95_ms", "p99_ms", "before_bytes", "work_s", "wall_s")
+_SKIPPED = ("median_ms", "p50_ms", "p95_ms", "p99_ms", "slowest_ms", "before_bytes", "work_s", "wall_s")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from benchmarks.report.figures import figures_of
 from benchmarks.report.markdown import markdown_table
 from benchmarks.report.page import Table
 from benchmarks.report.records import Record, RecordError, newest, read_records
+from benchmarks.report.sections import serve
 from engine.atomic_file import write_atomically
 
 BEGIN = "<!-- benchmarks: written by hiper-bench report --readme; do not edit -->"
@@ -52,7 +53,7 @@ def updated(content: str, records: Sequence[Record], name: str = "the README") -
 
 def tables(records: Sequence[Record]) -> str:
     """One table a script, from its newest record."""
-    makers = {"edit": _edit, "rows": _rows, "fit": _fit, "presets": _presets, "fidelity": _fidelity}
+    makers = {"edit": _edit, "rows": _rows, "serve": _serve, "fit": _fit, "presets": _presets, "fidelity": _fidelity}
     shown = [record for record in newest(records) if record.kind in makers]
     parts = [part for record in shown for part in (makers[record.kind](record), _source(record))]
     return "\n\n".join(parts)
@@ -77,6 +78,20 @@ def _rows(record: Record) -> str:
         rows.append([way, *(text.number(one["edit_steps_per_s"]) if one else text.NONE for one in best)])
     what = f"edit-steps a second on {record.settings['model']}, by edits in the batch"
     return markdown_table(Table((what, *counts), rows))
+
+
+def _serve(record: Record) -> str:
+    results, settings = record.results, record.settings
+    rows = []
+    for server, found in results["Offline"].items():
+        alone = text.estimate(bootstrap.median(results["SingleStream"][server]["samples_ms"]))
+        borne, picture = serve.rate(results["Server"][server]), results["pictures"][server]["worst_psnr_db"]
+        made = text.number(found["edits_per_s"])
+        rows.append([f"{server}, {serve.precision(record, server)}", alone, made, borne, f"{picture:.0f}"])
+    what = f"edits over HTTP on {settings['model']}, each with a tail of its own"
+    header = (what, "one at a time, ms", f"{serve.at_once(settings)}, edits/s", "borne, edits/s", "worst picture, dB")
+    note = f"Borne: the highest rate tried at which {serve.in_time(settings)}; ≥: none that was tried was too high."
+    return markdown_table(Table(header, rows, note))
 
 
 def _fit(record: Record) -> str:

@@ -6,13 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from benchmarks import bootstrap
+from benchmarks import bootstrap, percentiles
 
 # In place of a figure that nobody could measure.
 NONE = "-"
-
-# Fewer samples than these say nothing of so rare an event.
-LEAST_SAMPLES = {50: 1, 95: 20, 99: 100}
 
 
 def number(value: float) -> str:
@@ -35,9 +32,8 @@ def estimate(found: bootstrap.Estimate, suffix: str = "") -> str:
 
 def percentile(samples: Sequence[float], percent: int) -> str:
     """A percentile; a dash where there are too few samples for it."""
-    if len(samples) < LEAST_SAMPLES[percent]:
-        return NONE
-    return number(float(np.percentile(samples, percent)))
+    found = percentiles.percentile(samples, percent)
+    return NONE if found is None else number(found)
 
 
 def mebibytes(size_bytes: float | None) -> str:

@@ -65,4 +65,4 @@ class Contestant:
 
 def is_exact(name: str, setup: Setup) -> bool:
     """Whether a server computes in the model's own precision."""
-    return name == "diffusers" or (not name.startswith("diffusers") and setup.precision == "exact")
+    return setup.precision_of(name) in ("fp32", "exact")

@@ -17,7 +17,10 @@ from benchmarks.record import ROOT
 from benchmarks.servers.rival import BATCHER, PIPELINES
 
 OURS = "hiper-serve"
-SERVERS = (*PIPELINES, BATCHER, OURS)
+# The same in the precision of the bundle, whatever the others compute in.
+EXACT = "hiper-serve-exact"
+USUAL = (*PIPELINES, BATCHER, OURS)
+SERVERS = (*USUAL, EXACT)
 
 _START_S = 600.0
 # A cluster of Ray ends its processes one by one.
@@ -41,6 +44,10 @@ class Setup:
     runtime: str = "auto"
     precision: str = "fast"
 
+    def precision_of(self, server: str) -> str:
+        """What a server of SERVERS computes in: PyTorch's dtype, or a precision of the engine."""
+        return PIPELINES.get(server) or ("exact" if server == EXACT else self.precision)
+
 
 class Served:
     """A server that answers.
@@ -62,7 +69,7 @@ class Served:
 
     def __init__(self, name: str, setup: Setup, folder: Path, options: Sequence[str] = ()) -> None:
         self.name = name
-        self.metrics_port = _free_port() if name == OURS else 0
+        self.metrics_port = _free_port() if name in (OURS, EXACT) else 0
         self._log, start = folder / f"{name}.log", time.perf_counter()
         with open(self._log, "w") as log:
             self._process = subprocess.Popen(
@@ -97,14 +104,14 @@ class Served:
         return host, int(port)
 
     def _command(self, setup: Setup, folder: Path) -> list[str]:
-        if self.name != OURS:
+        if not self.metrics_port:
             facts = (setup.model, setup.bundle, setup.runtime, setup.precision)
             return [sys.executable, "-m", "benchmarks.servers.rival", self.name, *facts]
         options = {
             "--bundle": setup.bundle,
-            "--data-dir": str(folder / "data"),
+            "--data-dir": str(folder / f"{self.name}-data"),
             "--runtime": setup.runtime,
-            "--precision": setup.precision,
+            "--precision": setup.precision_of(self.name),
             "--port": "0",
             "--metrics-port": str(self.metrics_port),
             # Rivals refuse nobody either.

@@ -16,6 +16,7 @@ from benchmarks.report.figures import figures_of
 from benchmarks.report.floors import find_floors
 from benchmarks.report.line_plot import Frame, Line, lines
 from benchmarks.report.page import Plot, Table
+from benchmarks.report.readme import tables
 from benchmarks.report.records import RecordError, newest, read_record, read_records
 from benchmarks.report.svg import Axis
 from tests.benchmarks.conftest import edit_results
@@ -134,21 +135,40 @@ def test_a_figure_below_its_floor_is_doubted(make_record):
 
 def test_servers_are_shown_scenario_by_scenario(make_record):
     samples = {"samples_ms": [200.0, 210.0, 220.0]}
-    played = {"edits": 24, "failures": 0, "p50_ms": 900.0, "p95_ms": 1500.0, "p99_ms": None, "latencies_ms": [[900.0]]}
+    played = {
+        "edits": 24,
+        "failures": 0,
+        "p50_ms": 900.0,
+        "p95_ms": 1500.0,
+        "slowest_ms": 1600.0,
+        "latencies_ms": [[900.0]],
+    }
     servers = {"diffusers": played | {"edits_per_s": 2.0}, "hiper-serve": played | {"edits_per_s": 7.0}}
     results = {
         "SingleStream": {"diffusers": samples, "hiper-serve": samples, "bare engine": samples},
         "overhead": {"over bare engine": {"median_ms": 2.0, "interval_ms": [1.5, 2.5], "differences_ms": [2.0]}},
         **dict.fromkeys(SERVED, servers),
+        "Server": {name: found | {"plays": [{"in_time": True}]} for name, found in servers.items()},
+        "pictures": {"diffusers": {"worst_psnr_db": 100.0}, "hiper-serve": {"worst_psnr_db": 21.4}},
         "batches": {
             "Offline": {"batch_rows": {"calls": 3, "mean": 7.5}, "batch_distinct_tails": {"calls": 3, "mean": 4}}
         },
     }
-    path = make_record("serve-menagerie", results, settings={"model": "menagerie", "bound_ms": 2000.0})
+    path = make_record(
+        "serve-menagerie",
+        results,
+        settings={"model": "menagerie", "bound_ms": 2000.0, "edits": 12, "offline_rounds": 2, "precision": "fast"},
+    )
     serve = compose([read_record(path)])[2][0]
     assert serve.tiles[0].value == "3.50x" and serve.tiles[0].meaning == "throughput of diffusers"
-    scenarios, overhead, batches = (block for block in serve.blocks if isinstance(block, Table))
-    assert scenarios.rows[1] == ["Offline: hiper-serve", "7.00", "900", "1,500", "-", "24"]
+    scenarios, pictures, overhead, batches = (block for block in serve.blocks if isinstance(block, Table))
+    assert scenarios.rows[1] == ["Offline: hiper-serve", "7.00", "900", "1,500", "-", "1,600", "24"]
+    assert scenarios.rows[-1][:2] == ["Server: hiper-serve", "≥ 7.00"]
+    assert pictures.rows == [["diffusers", "fp32", "100"], ["hiper-serve", "fast", "21"]]
+    assert serve.blocks[1].caption == "Offline: 12 edits there at once, 2 times"
+    readme = tables([read_record(path)])
+    assert "| 12 edits there at once, 2 times, edits/s |" in readme
+    assert "| hiper-serve, fast | 210 [200, 220] | 7.00 | ≥ 7.00 | 21 |" in readme
     assert overhead.rows == [["over bare engine", "2.00 [1.50, 2.50]"]] and batches.rows == [
         ["Offline", "7.50", "4.00"]
     ]

@@ -62,12 +62,12 @@ def test_servers_are_played_in_turns_and_a_dead_one_is_an_error(setup: Setup, mo
     assert [*errors] == ["diffusers"] and errors["diffusers"].startswith("RuntimeError: diffusers was never ready: ")
     assert [*found["SingleStream"]] == [*ours, BARE] and [*found["Offline"]] == [*found["Server"]] == ours
     assert [len(one["samples_ms"]) for one in found["SingleStream"].values()] == [2, 2, 2]
-    assert [one["worst_psnr_db"] for one in found["pictures"].values()] == [100, 100]
+    assert [*found["pictures"].values()] == [{"precision": "exact", "worst_psnr_db": 100}] * 2
     for name in ours:
         assert [len(latencies) for latencies in found["Offline"][name]["latencies_ms"]] == [4, 4]
         assert found["same load"][name]["arrivals_per_s"] == rates.rate_of(10)
         assert [play["failures"] for play in found["Server"][name]["plays"]] == [0, 0, 0]
-        assert found["Server"][name]["edits_per_s"] == rates.rate_of(12)
+        assert found["Server"][name]["edits_per_s"] == rates.rate_of(12) and found["Server"][name]["at_least"]
     calls = {scenario: counted["batch_rows"]["calls"] for scenario, counted in found["batches"].items()}
     assert calls["SingleStream"] == 3 * 2 and 2 * 3 <= calls["Offline"] <= 2 * (2 + 2 + 3 + 3)
     assert found["batches"]["Offline"]["batch_distinct_tails"]["mean"] > 1
@@ -83,7 +83,7 @@ def test_a_record_is_written_and_an_unknown_server_refused(setup: Setup, tmp_pat
     done = CliRunner().invoke(app, [setup.bundle, "--records", str(tmp_path), "--seconds", "3"])
     assert done.exit_code == 0, done.output
     record = json.loads(next(tmp_path.glob("serve-*.json")).read_text())
-    assert record["settings"]["seconds"] == 3 and record["settings"]["servers"] == [*serve.SERVERS]
+    assert record["settings"]["seconds"] == 3 and record["settings"]["servers"] == [*serve.USUAL]
     refused = CliRunner().invoke(app, [setup.bundle, "--server", "nginx"])
     assert refused.exit_code == 2 and "there is no server 'nginx'" in refused.output
 
@@ -146,19 +146,35 @@ def test_a_picture_that_is_another_is_noticed(setup: Setup, tmp_path: Path) -> N
 
 def test_what_computes_exactly() -> None:
     exact, fast = Setup("m", "b", precision="exact"), Setup("m", "b")
-    assert [contest.is_exact(name, fast) for name in serve.SERVERS] == [True, False, False, False]
-    assert [contest.is_exact(name, exact) for name in serve.SERVERS] == [True, False, True, True]
+    assert [contest.is_exact(name, fast) for name in serve.SERVERS] == [True, False, False, False, True]
+    assert [contest.is_exact(name, exact) for name in serve.SERVERS] == [True, False, True, True, True]
+    assert [fast.precision_of(name) for name in serve.SERVERS] == ["fp32", "bf16", "fast", "fast", "exact"]
 
 
 def test_figures_are_those_of_their_definitions() -> None:
     found = rates.figures([answers(*range(1, 101)), answers(*range(101, 201), begin_s=5.0)])
-    assert (found["p50_ms"], found["p95_ms"], found["p99_ms"]) == (100, 190, 198)
+    assert (found["p50_ms"], found["p95_ms"], found["p99_ms"], found["slowest_ms"]) == (100, 190, 198, 200)
     assert found["edits_per_s"] == pytest.approx((100 / 0.1 + 100 / 0.2) / 2)
     assert rates.in_time(found, 198) and not rates.in_time(found, 197)
     failed = rates.figures([answers(1, 2, 3) + answers(5, status=503)])
-    assert (failed["failures"], failed["p50_ms"], failed["p99_ms"]) == (1, 2, None)
+    assert (failed["failures"], failed["p50_ms"], failed["slowest_ms"]) == (1, 2, None)
     assert not rates.in_time(failed, 1000) and json.dumps(failed, allow_nan=False)
     assert failed["edits_per_s"] == pytest.approx(3 / 0.005)
+
+
+def test_of_few_edits_all_must_be_in_time_and_no_percentile_is_told() -> None:
+    few = rates.figures([answers(*range(1, 20))])
+    assert (few["p95_ms"], few["p99_ms"], few["slowest_ms"]) == (None, None, 19)
+    assert rates.in_time(few, 19) and not rates.in_time(few, 18)
+    assert rates.figures([answers(*range(1, 21))])["p95_ms"] == 19
+
+
+def test_a_rate_is_a_least_one_where_none_was_too_high() -> None:
+    quick, slow = rates.figures([answers(10.0)]), rates.figures([answers(99.0)])
+    open_end = scenarios._at_bound({3: quick, 4: quick}, 3, 50.0)
+    closed = scenarios._at_bound({3: quick, 4: slow}, 3, 50.0)
+    assert open_end["at_least"] and not closed["at_least"]
+    assert (open_end["edits_per_s"], closed["edits_per_s"]) == (rates.rate_of(4), rates.rate_of(3))
 
 
 @pytest.mark.parametrize("limit", [-5, 0, 3, 4, 9])
