@@ -19,7 +19,8 @@ from engine.request_check import check_request
 from engine.row_kernels import Floats, Pixels
 from engine.row_memory import HostRows, place_beside, run
 from engine.rows import RowBatch, RowEdit
-from engine.runtimes.buckets import BUCKETS
+from engine.runtimes import Network
+from engine.runtimes.buckets import BUCKETS, BucketedNetwork, choose_buckets
 from engine.urgency import fit
 
 
@@ -78,13 +79,16 @@ class Editor:
     `call` in turns, and `finish` or `drop`.
 
     Attributes:
+        buckets: the numbers of rows that the UNet is called with.
+        max_rows: the last of them.
         rows_on_gpu: whether rows lie beside the UNet, and CUDA's kernels change them there.
 
     Args:
         bundle: the networks.
         height: of the pictures in pixels; the model's own size if None.
         width: likewise.
-        buckets: the numbers of rows that the UNet is called with; see `RowBatch`.
+        buckets: the numbers of rows that the UNet may be called with; see `RowBatch`. Those worth most are used where
+            the UNet keeps fewer shapes compiled.
         max_edits: how many can be under way.
 
     Raises:
@@ -100,16 +104,16 @@ class Editor:
         max_edits: int = 64,
     ) -> None:
         manifest = bundle.manifest
-        self.max_rows = buckets[-1]
+        self.buckets = _keepable(bundle.unet, buckets)
+        self.max_rows = self.buckets[-1]
         self.max_edits = max_edits
         self._bundle = bundle
         self._latent_shape = _latent_shape(bundle, height or manifest.image_size, width or manifest.image_size)
         self._prompts = PromptEncoder(bundle)
         self._schedule = manifest.schedule.load()
-        self._buckets = buckets
         place = place_beside(bundle.unet)
         self.rows_on_gpu = place is not HostRows
-        self._rows = RowBatch(self._latent_shape, (manifest.max_tokens, manifest.dim), buckets, max_edits, place)
+        self._rows = RowBatch(self._latent_shape, (manifest.max_tokens, manifest.dim), self.buckets, max_edits, place)
         self._stepping: list[Edit] = []
         self._inputs: Mapping[str, Any] = {}
         self._answer: Any = None
@@ -236,9 +240,15 @@ class Editor:
 
     def warm_up(self) -> None:
         """Run every network in every shape it will be asked for: runtimes compile at the first call of each."""
-        for bucket in self._buckets:
+        for bucket in self.buckets:
             run(self._bundle.unet, self._rows.inputs(bucket))
         self.edit([EditRequest("warm-up", num_inference_steps=1)])
+
+
+def _keepable(unet: Network, buckets: Sequence[int]) -> Sequence[int]:
+    if isinstance(unet, BucketedNetwork) and unet.max_compiled < len(buckets):
+        return choose_buckets(buckets, unet.max_compiled)
+    return buckets
 
 
 def _latent_shape(bundle: Bundle, height: int, width: int) -> tuple[int, int, int]:

@@ -1,7 +1,7 @@
 """Static shapes for any number of rows: pads to the next bucket and keeps what was compiled for it."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Final, Generic, TypeVar
 
 import numpy as np
@@ -10,13 +10,18 @@ from numpy.typing import NDArray
 from engine.runtimes import Network, TensorInfo, check_inputs
 
 BUCKETS: Final = (1, 2, 4, 8, 16, 32)
+_USEFUL: Final = (2, 8, 4, 16, 32)
 
 Shapes = dict[str, tuple[int, ...]]
 Value = TypeVar("Value")
 
 
 class BucketedNetwork:
-    """A network made of one network per set of input shapes."""
+    """A network made of one network per set of input shapes.
+
+    Attributes:
+        max_compiled: sets of shapes that it keeps; what is called with more compiles again and again.
+    """
 
     def __init__(
         self,
@@ -26,6 +31,7 @@ class BucketedNetwork:
         max_compiled: int,
     ) -> None:
         """Take what compiles for given shapes; the least recently used of `max_compiled` results gives way."""
+        self.max_compiled = max_compiled
         self.inputs = inputs
         self.outputs = outputs
         self._compile_for = compile_for
@@ -60,6 +66,12 @@ class Recent(Generic[Value]):
             self._values[key] = make()
         self._values.move_to_end(key)
         return self._values[key]
+
+
+def choose_buckets(buckets: Sequence[int], most: int) -> list[int]:
+    """Of growing buckets, the `most` that are worth most: for one guided edit, for four, then between and above."""
+    useful = sorted(buckets, key=lambda rows: _USEFUL.index(rows) if rows in _USEFUL else len(_USEFUL))
+    return sorted(useful[:most])
 
 
 def bucket_of(rows: int) -> int:

@@ -4,7 +4,7 @@ import logging
 import os
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Final, NoReturn
 
@@ -50,7 +50,7 @@ class EditDesk:
         outbox: to the front.
     """
 
-    def __init__(self, editor: Editor, buckets: tuple[int, ...], outbox: Outbox) -> None:
+    def __init__(self, editor: Editor, buckets: Sequence[int], outbox: Outbox) -> None:
         self._editor = editor
         self._buckets = buckets
         self._outbox = outbox

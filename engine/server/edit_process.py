@@ -64,7 +64,7 @@ def _open(options: EngineOptions, outbox: Outbox) -> EditDesk:
     editor.warm_up()
     editor.edit([EditRequest("warm-up", num_inference_steps=1)], Progress.preview)
     outbox.put(_ready(options, bundle, editor, 1e3 * (perf_counter() - started)))
-    return EditDesk(editor, options.buckets, outbox)
+    return EditDesk(editor, editor.buckets, outbox)
 
 
 def _ready(options: EngineOptions, bundle: Bundle, editor: Editor, warm_up_ms: float) -> EngineReady:

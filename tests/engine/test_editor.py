@@ -13,6 +13,7 @@ from engine.bundle import Bundle, open_bundle
 from engine.edit_request import EditRequest, EditResult
 from engine.editor import Editor, Progress
 from engine.errors import BundleError, EditError, PromptError, TailError
+from engine.runtimes import openvino_cpu
 from engine.schedule import step_table
 from engine.tail_file import TailFile
 from engine.tail_info import TailInfo
@@ -80,6 +81,25 @@ def test_an_edit_does_not_depend_on_its_company(bundle: Bundle) -> None:
     together = editor.edit(REQUESTS)
     for result, request in zip(together, REQUESTS, strict=True):
         np.testing.assert_array_equal(editor.edit([request])[0].image, result.image)
+
+
+def test_a_large_network_is_compiled_before_the_first_edit_and_never_again(
+    toy_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openvino_cpu, "_LARGE_SIZE_BYTES", 0)
+    compiled: list[int] = []
+
+    def count(*arguments: Any) -> Any:
+        compiled.append(arguments[-1]["sample"][0] if "sample" in arguments[-1] else 0)
+        return compile_for(*arguments)
+
+    compile_for = openvino_cpu._compile
+    monkeypatch.setattr(openvino_cpu, "_compile", count)
+    editor = Editor(open_bundle(toy_bundle, "openvino"))
+    editor.warm_up()
+    assert [rows for rows in compiled if rows] == [2, 8] and editor.max_rows == 8
+    editor.edit(REQUESTS * 2)
+    assert [rows for rows in compiled if rows] == [2, 8]
 
 
 def test_more_edits_than_rows_take_turns(bundle: Bundle) -> None:

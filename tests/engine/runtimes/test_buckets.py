@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from engine.runtimes import Network, TensorInfo
-from engine.runtimes.buckets import BUCKETS, BucketedNetwork, Shapes, bucket_of
+from engine.runtimes.buckets import BUCKETS, BucketedNetwork, Shapes, bucket_of, choose_buckets
 
 A = TensorInfo("a", np.dtype(np.float32), (None, None))
 OUT = TensorInfo("out", np.dtype(np.float32), (None, None))
@@ -60,6 +60,14 @@ def test_compiles_once_per_bucket() -> None:
     for rows in range(1, 33):
         network({"a": np.zeros((rows, 2), np.float32)})
     assert [shapes["a"] for shapes in compiled] == [(bucket, 2) for bucket in BUCKETS]
+
+
+@pytest.mark.parametrize(
+    ("buckets", "most", "kept"),
+    [(BUCKETS, 2, [2, 8]), ((1, 2, 4), 2, [2, 4]), (BUCKETS, 3, [2, 4, 8]), ((3, 5, 8), 2, [3, 8])],
+)
+def test_the_buckets_worth_most_are_kept(buckets: tuple[int, ...], most: int, kept: list[int]) -> None:
+    assert choose_buckets(buckets, most) == kept
 
 
 def test_forgets_what_was_not_used_for_longest() -> None:
