@@ -204,10 +204,11 @@ class HiPer:
             raise ValueError("no picture is asked for; give a seed, or num_images_per_prompt of 1 or more")
         wishes = [(text, one) for text in prompts for one in seeds]
         embeddings = self.embed(tail, prompts, config.tail_strength).repeat_interleave(len(seeds), 0)
+        negative = self.model.encode_prompt(config.negative_prompt) if config.guidance_scale > 1 else None
         noise = self._noise([one for _, one in wishes], generator)
         pictures: list[Image.Image] = []
         for part, embedding in zip(noise.split(batch_size), embeddings.split(batch_size), strict=True):
-            pictures += self._sample(part, embedding, config, callback)
+            pictures += self._sample(part, embedding, negative, config, callback)
         model = self.model.model_id, self.model.digest
         for picture, (text, one) in zip(pictures, wishes, strict=True):
             picture.info.update(describe_edit(*model, tail, text, None if generator else one, config))
@@ -244,6 +245,7 @@ class HiPer:
         self,
         noise: Tensor,
         prompt_embedding: Tensor,
+        negative_embedding: Tensor | None,
         config: EditConfig,
         callback: Callable[[int, int, Tensor], None] | None,
     ) -> list[Image.Image]:
@@ -251,7 +253,7 @@ class HiPer:
             self.model.unet,
             noise,
             prompt_embedding,
-            self.model.encode_prompt(config.negative_prompt),
+            negative_embedding,
             schedule=self.model.schedule,
             solver=config.solver,
             num_inference_steps=config.num_inference_steps,

@@ -14,6 +14,7 @@ import hiper
 from hiper import HiPer, splice
 from hiper.errors import ImageError, PromptError, TailError
 from hiper.fit import FitConfig, fit_tail
+from hiper.models import StableDiffusion
 from hiper.snapshot_file import SnapshotError, read_snapshots
 
 SHORT = FitConfig(steps=4, seed=3)
@@ -104,6 +105,20 @@ def test_text_alone_and_negative_prompts_are_as_in_diffusers(model, diffusers):
     options = QUICK | {"negative_prompt": "a cat"}
     theirs = diffusers("a sitting dog", generator=torch.Generator().manual_seed(5), **options).images
     assert_same(model.edit(None, "a sitting dog", seed=5, **options), theirs)
+
+
+@pytest.mark.parametrize(("guidance_scale", "encoded"), [(3.0, ["fog"]), (1.0, [])])
+def test_the_negative_prompt_is_encoded_once_and_only_for_guidance(tail, model, monkeypatch, guidance_scale, encoded):
+    encode, prompts = StableDiffusion.encode_prompt, []
+
+    def watched(loaded, prompt, *rest):
+        prompts.append(prompt)
+        return encode(loaded, prompt, *rest)
+
+    monkeypatch.setattr(StableDiffusion, "encode_prompt", watched)
+    options = QUICK | {"guidance_scale": guidance_scale, "negative_prompt": "fog"}
+    model.edit(tail, "a cat", num_images_per_prompt=3, batch_size=1, **options)
+    assert prompts[1:] == encoded
 
 
 @pytest.mark.parametrize("several", [False, True], ids=["one generator", "a list"])
