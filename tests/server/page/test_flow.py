@@ -305,6 +305,7 @@ def test_tails_are_imported_and_renamed(open_page: OpenPage, services: Services)
     page.get_by_role("dialog").get_by_role("textbox").fill("Rex <b>II</b>")
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Rex <b>II</b>")).to_be_visible()
+    expect(page).to_have_title("Rex <b>II</b> · HiPer")
     assert [tail.name for tail in services.store.tails("local")] == ["Rex <b>II</b>"]
     page.locator("#import-file").set_input_files(
         {"name": "x.safetensors", "mimeType": "application/octet-stream", "buffer": b"no tail"}

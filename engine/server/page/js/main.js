@@ -56,11 +56,12 @@ function gone() {
 
 /** Shows what is wanted, unless it is shown already. */
 function show() {
-  if (wanted() === shown) return;
-  shown = wanted();
-  view?.close();
-  view = open();
-  main.replaceChildren(view.element);
+  if (wanted() !== shown) {
+    shown = wanted();
+    view?.close();
+    view = open();
+    main.replaceChildren(view.element);
+  }
   const title = main.querySelector("h1")?.textContent;
   document.title = title ? `${title} · HiPer` : "HiPer";
 }
@@ -85,6 +86,11 @@ startSide(library);
 startHealth(library);
 library.addEventListener("change", show);
 addEventListener("hashchange", showAnother);
+// The address names the view; a link within the view would name another one.
+document.querySelector(".skip")?.addEventListener("click", (event) => {
+  event.preventDefault();
+  main.focus();
+});
 // A picture that misses its place must not replace the page.
 for (const kind of ["dragover", "drop"]) addEventListener(kind, (event) => event.preventDefault());
 show();
