@@ -17,6 +17,9 @@ def test_everything_works_by_keyboard_alone(open_page: OpenPage, services: Servi
     page.evaluate("document.activeElement.blur()")
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#main")).to_be_focused()
+    expect(page.get_by_role("heading", name="Rex")).to_be_visible()
     tab_to(page, page.get_by_label("Prompt"))
     page.keyboard.type("a dog")
     page.keyboard.press("Enter")
@@ -71,6 +74,41 @@ def test_every_view_is_readable_named_and_fits_a_phone(open_page: OpenPage, serv
     check(page)
     page.get_by_role("button", name="Cancel").click()
     check(page)
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_what_stands_below_another_begins_where_it_begins(open_page: OpenPage, services: Services, width: int) -> None:
+    add_tail(services)
+    page = open_page(viewport={"width": width, "height": 860})
+    expect(page.get_by_role("heading", name="Rex")).to_be_visible()
+    (wish if width > 720 else wish_on_phone)(page, "a cat")
+    expect(page.get_by_role("button", name="Compare without the tail")).to_be_visible()
+    rows: dict[float, list[float]] = {}
+    for left, top in page.evaluate(PLACES, "#stage, .made, .caption-buttons > *"):
+        rows.setdefault(top, []).append(left)
+    assert len({min(lefts) for lefts in rows.values()}) == 1
+    if width > 720:
+        assert len(rows) == 3
+        assert len({left for left, _ in page.evaluate(PLACES, "#new-link, #import")}) == 1
+
+
+# A button without a frame begins where its words do.
+PLACES = """(which) => [...document.querySelectorAll(which)].map((element) => {
+    const {left, top} = element.getBoundingClientRect();
+    const style = getComputedStyle(element);
+    const inset = parseFloat(style.paddingLeft) + parseFloat(style.borderLeftWidth);
+    return [element.matches(".quiet") ? left + inset : left, top];
+})"""
+
+
+@pytest.mark.parametrize("fingers", [True, False])
+def test_only_those_who_can_drop_a_picture_are_told_to(open_page: OpenPage, fingers: bool) -> None:
+    page = open_page(has_touch=fingers, is_mobile=fingers)
+    expect(page.get_by_role("button", name="Choose a file")).to_be_visible()
+    expect(page.get_by_text("Drop a picture here")).to_be_visible(visible=not fingers)
+    expect(page.get_by_text("One picture is enough")).to_be_visible(visible=fingers)
+    with page.expect_file_chooser():
+        page.locator("#drop").click(position={"x": 20, "y": 20})
 
 
 def wish_on_phone(page: Page, prompt: str) -> None:

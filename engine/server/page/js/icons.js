@@ -7,8 +7,6 @@ const PATHS = {
   rename: "M4 20h4L19 9l-4-4L4 16z",
   delete: "M5 7h14M10 7V4h4v3M7 7l1 13h8l1-13M10 11v5M14 11v5",
   dice: "M5 5h14v14H5zM9 9h.01M15 9h.01M12 12h.01M9 15h.01M15 15h.01",
-  lock: "M6 11h12v9H6zM8 11V8a4 4 0 0 1 8 0v3",
-  unlock: "M6 11h12v9H6zM8 11V8a4 4 0 0 1 7.5-2",
 };
 
 /** @param {keyof typeof PATHS} name */

@@ -4,8 +4,8 @@ import { element, svg } from "./dom.js";
 
 /** @typedef {[number, number][]} Points */
 
-const MARGIN = { left: 44, right: 12, top: 10, bottom: 28 };
-const HEIGHT = 210;
+const MARGIN = { left: 44, right: 18, top: 10, bottom: 28 };
+const HEIGHT = 202;
 
 export class LossCurve {
   #losses = /** @type {Points} */ ([]);

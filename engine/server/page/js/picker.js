@@ -12,8 +12,7 @@ export class Picker {
     this.#part = part;
     const drop = part("drop", HTMLElement);
     const input = part("file", HTMLInputElement);
-    part("choose", HTMLButtonElement).addEventListener("click", () => input.click());
-    part("chosen", HTMLImageElement).addEventListener("click", () => input.click());
+    drop.addEventListener("click", ({ target }) => target !== input && input.click());
     input.addEventListener("change", () => input.files?.[0] && this.take(input.files[0]));
     drop.addEventListener("dragover", (event) => (event.preventDefault(), drop.classList.add("over")));
     drop.addEventListener("dragleave", () => drop.classList.remove("over"));
