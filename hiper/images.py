@@ -38,15 +38,17 @@ class SourceImage:
     sha256: str
 
 
-def load_image(source: str | Path | bytes | Image.Image) -> SourceImage:
+def load_image(source: str | Path | bytes | Image.Image | SourceImage) -> SourceImage:
     """Read a picture of any common kind; transparent parts become white, 16-bit grey becomes 8-bit.
 
     Args:
-        source: a file's name, a file's content, or a PIL image.
+        source: a file's name, a file's content, or a PIL image; what was loaded already is returned.
 
     Raises:
         ImageError: not a picture, damaged, animated, too large or too small; the message says which.
     """
+    if isinstance(source, SourceImage):
+        return source
     if isinstance(source, Image.Image):
         picture = _checked(lambda: source, "image")
         return SourceImage(picture, hashlib.sha256(picture.tobytes()).hexdigest())

@@ -14,7 +14,7 @@ from hiper.edit import EditConfig, choose_edit_config, describe_edit
 from hiper.execution import Attention, Dtype, Execution, make_ready, resolve
 from hiper.fit import FitConfig, FitProgress
 from hiper.fit_job import TAIL_STRENGTH, FitJob
-from hiper.images import Crop, load_image, to_pictures
+from hiper.images import Crop, SourceImage, load_image, to_pictures
 from hiper.models import StableDiffusion, load_model
 from hiper.prompts import check_prompts
 from hiper.recipe import choose_config, read_recipe
@@ -23,7 +23,7 @@ from hiper.schedule import Solver
 from hiper.snapshots import keep_snapshots
 from hiper.tail import Tail, check_tail, splice
 
-Picture = str | Path | bytes | Image.Image
+Picture = str | Path | bytes | Image.Image | SourceImage
 
 
 class HiPer:
@@ -93,7 +93,7 @@ class HiPer:
         """Learn a subject from one image, or from several of the same subject.
 
         Args:
-            images: names, contents or PIL images.
+            images: names, contents, PIL images, or what `load_image` made of them.
             prompt: describes them in a few words.
             preset: "fast" or "paper".
             subject: "animal", "object" or "person", which takes more rows.

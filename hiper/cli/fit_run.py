@@ -21,7 +21,7 @@ from hiper.cli.progress import edit_progress, fit_progress
 from hiper.edit import choose_edit_config
 from hiper.errors import OutputError
 from hiper.fit import FitConfig, FitError
-from hiper.images import load_image
+from hiper.images import SourceImage, load_image
 from hiper.loss_curve import loss_curve
 from hiper.pipeline import HiPer
 from hiper.png import save_png
@@ -57,14 +57,14 @@ class FitRun:
 
     def run(self) -> None:
         """Fit, save the tail, then make the edits: whatever ends the command early leaves what was finished."""
-        pictures = [load_image(path).picture for path in self.images]
+        sources = [load_image(path) for path in self.images]
         init = None if self.warm_start is None else load(self.warm_start)
         with OutputFolder(self.output) as folder:
             self._check_the_way()
             hiper = load_hiper(self.model, self.running)
             config = self._config(hiper)
-            tail, facts = self._fit(hiper, config, init, folder)
-            facts |= self._edit_or_stop(hiper, tail, pictures[0], folder)
+            tail, facts = self._fit(hiper, sources, config, init, folder)
+            facts |= self._edit_or_stop(hiper, tail, sources[0].picture, folder)
         paths = [facts["tail"], *(edit["path"] for edit in facts["edits"]), facts["sheet"]]
         print_results([path for path in paths if path], describe(hiper) | facts, self.as_json)
 
@@ -87,7 +87,7 @@ class FitRun:
         return config
 
     def _fit(
-        self, hiper: HiPer, config: FitConfig, init: Tail | None, folder: OutputFolder
+        self, hiper: HiPer, sources: list[SourceImage], config: FitConfig, init: Tail | None, folder: OutputFolder
     ) -> tuple[Tail, dict[str, Any]]:
         if self.overwrite and not self.resume:
             self._snapshots_path.unlink(missing_ok=True)
@@ -95,7 +95,7 @@ class FitRun:
         try:
             with fit_progress(config.steps) as callback:
                 tail = hiper.fit(
-                    self.images,
+                    sources,
                     self.prompt,
                     config=config,
                     crop=self.crop,

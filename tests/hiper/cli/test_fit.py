@@ -1,5 +1,6 @@
 """hiper-fit as a user calls it."""
 
+import hashlib
 import json
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from engine.capped_file import read_capped
 from hiper import HiPer
 from hiper.fit import FitError, fit_tail
 from hiper.snapshot_file import read_snapshots
@@ -54,6 +56,19 @@ def test_one_json_object_tells_everything(hiper_fit, rex, short, tmp_path):
     assert facts["execution"]["attention"] == "sdpa" and facts["model"] == "tiny-sd1"
     tail = load(facts["tail"])
     assert (tail.tail_tokens, tail.info.seed, tail.digest) == (10, 5, facts["tail_sha256"])
+
+
+def test_a_picture_is_read_once(hiper_fit, rex, short, monkeypatch):
+    names = []
+
+    def watched(name, limit):
+        names.append(name)
+        return read_capped(name, limit)
+
+    monkeypatch.setattr("hiper.images.read_capped", watched)
+    called = hiper_fit(rex, "a standing dog", *short)
+    assert names == [rex]
+    assert load(called.paths[0]).info.source_image_sha256 == (hashlib.sha256(rex.read_bytes()).hexdigest(),)
 
 
 def test_several_pictures_and_a_warm_start(hiper_fit, rex, fitted, short, tmp_path):
