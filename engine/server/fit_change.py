@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from engine.server.database import Connection, Row
-from engine.server.records import EventKind
+from engine.server.records import EventKind, FitState
 
 
 class FitChange:
@@ -14,6 +14,7 @@ class FitChange:
         now: seconds since the epoch.
         told: the fits that got an event, in order.
         freed: the pictures that rows of it do not refer to any more.
+        ends: how those fits ended that did.
     """
 
     def __init__(self, connection: Connection, now: float) -> None:
@@ -21,6 +22,7 @@ class FitChange:
         self.now = now
         self.told: dict[str, None] = {}
         self.freed: set[str] = set()
+        self.ends: list[FitState] = []
 
     def running(self, id: str, fence: int) -> Row | None:
         """A fit's row, if this attempt is the one that may report."""
@@ -69,8 +71,9 @@ class FitChange:
         row = self.connection.execute("SELECT step FROM checkpoints WHERE fit_id = ?", (id,)).fetchone()
         return int(row["step"]) if row else 0
 
-    def _end(self, id: str, state: str, error: str | None = None) -> None:
+    def _end(self, id: str, state: FitState, error: str | None = None) -> None:
         self.update(id, state=state, error=error, finished_at=self.now, lease_until=None, cancel_requested=0)
+        self.ends.append(state)
         self.connection.execute("DELETE FROM checkpoints WHERE fit_id = ?", (id,))
         # The fit keeps its losses; who begins to listen now is told of the end only. The end has its number already:
         # a higher one than those who listened until now have seen.

@@ -208,7 +208,7 @@ class FitRunner:
             if claim.checkpoint is not None:
                 self._metrics.on_fit_resumed()
             await self._follow(attempt)
-        await self._count(attempt)
+        await self._conclude(attempt)
 
     async def _follow(self, attempt: FitAttempt) -> None:
         self._attempt = attempt
@@ -230,13 +230,11 @@ class FitRunner:
         else:
             await attempt.fail(failed.code, failed.message)
 
-    async def _count(self, attempt: FitAttempt) -> None:
+    async def _conclude(self, attempt: FitAttempt) -> None:
         self._busy_at = time.monotonic()
         fit = await insist(self._store.fit, attempt.fit.owner, attempt.fit.id)
         if fit is None or fit.finished_at is not None:
             del self._failures[attempt.fit.id]
-        if fit is not None and fit.finished_at is not None:
-            self._metrics.on_fit_end(fit.state)
 
 
 def _compare(worker: WorkerReady, bundle: EngineReady) -> str:

@@ -98,6 +98,7 @@ def assemble(
 ) -> Services:
     """Make all parts, none of them started; `make_edits` makes another engine than the one of this machine."""
     metrics = Metrics()
+    store.count_ends(metrics.on_fit_end)
     edits = make_edits(metrics) if make_edits else EditClient(engine_options(settings, bundle), metrics.on_call)
     no_fits = why_no_fits(settings)
     services = Services(

@@ -13,7 +13,7 @@ _log = logging.getLogger(__name__)
 
 
 class Tables:
-    """A database, pictures, a clock, and those who watch the fits.
+    """A database, pictures, a clock, and those who watch the fits, and count them.
 
     Attributes:
         shared: whether other servers use the same tables at the same time.
@@ -26,10 +26,15 @@ class Tables:
         self._pictures = pictures
         self._clock = clock
         self._watchers: list[Callable[[str], object]] = []
+        self._counters: list[Callable[[str], object]] = []
 
     def watch(self, callback: Callable[[str], object]) -> None:
         """Call back with a fit's id, in any thread, after each commit that added an event to it."""
         self._watchers.append(callback)
+
+    def count_ends(self, callback: Callable[[str], object]) -> None:
+        """Call back with the last state of a fit, in any thread, after each commit of this store that ended one."""
+        self._counters.append(callback)
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[FitChange]:
@@ -40,6 +45,8 @@ class Tables:
             self._announce(connection, change.told)
         for fit_id in change.told:
             self._tell(fit_id)
+        for outcome in change.ends:
+            _call(self._counters, outcome)
         if change.freed:
             self._pictures.tidy(change.freed)
 
@@ -47,11 +54,7 @@ class Tables:
         """Let other servers know, once the transaction is done; there are none."""
 
     def _tell(self, fit_id: str) -> None:
-        for callback in self._watchers:
-            try:
-                callback(fit_id)
-            except Exception:  # the commit is done, whatever a watcher makes of it
-                _log.exception("a watcher of fits failed")
+        _call(self._watchers, fit_id)
 
     @contextlib.contextmanager
     def _referring(self, image: str | None) -> Iterator[None]:
@@ -61,6 +64,14 @@ class Tables:
         finally:
             if image is not None:
                 self._pictures.settle(image)
+
+
+def _call(callbacks: Iterable[Callable[[str], object]], word: str) -> None:
+    for callback in callbacks:
+        try:
+            callback(word)
+        except Exception:  # the commit is done, whatever a watcher makes of it
+            _log.exception("a watcher of fits failed")
 
 
 def new_id(kind: str) -> str:

@@ -192,6 +192,7 @@ async def serving(
     store: Store, digest: str = DIGEST, *, argv: tuple[str, ...] = (), lease_s: float = 30, **options: Any
 ) -> AsyncGenerator[Server, None]:
     settings, edits, metrics = Settings(lease_s=lease_s, checkpoint_every=5), Edits(), Metrics()
+    store.count_ends(metrics.on_fit_end)
     argv = argv or (sys.executable, "-c", WORKER, digest)
     runner = FitRunner(store, edits, settings, metrics, argv=argv, **options)  # type: ignore[arg-type]
     await runner.start()
