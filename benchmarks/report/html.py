@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
 
+from benchmarks.report.doubts import doubts
 from benchmarks.report.page import Block, Gallery, Pair, Picture, Plot, Section, Table, Text, Tile, pick
 from benchmarks.report.records import Record
 
@@ -93,7 +94,7 @@ def origin(record: Record) -> dict[str, str]:
     clocks = hardware.get("cpu_mhz")
     return {
         "measured": record.time,
-        "commit": record.commit + (" (files differed from it)" if record.content.get("dirty") else ""),
+        "commit": ", ".join([record.commit, *doubts(record)]),
         "command": " ".join(map(str, record.content.get("command", []))),
         "processor": processor + (f", {clocks[0]:.0f} MHz" if clocks else ""),
         **({"instructions": " ".join(hardware["cpu_flags"])} if hardware.get("cpu_flags") else {}),

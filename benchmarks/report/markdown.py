@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from benchmarks.report.doubts import doubts
 from benchmarks.report.page import Block, Gallery, Pair, Picture, Plot, Section, Table, Text, pick
 
 
@@ -25,7 +26,8 @@ def markdown_table(table: Table) -> str:
 def _section(section: Section) -> list[str]:
     errors = [f"> **{side} failed.** {reason}" for record in section.records for side, reason in record.errors.items()]
     origins = [
-        f"`{record.path.name}`, commit {record.commit}, load {record.hardware['load_average']:.2f}"
+        f"`{record.path.name}`, commit {', '.join([record.commit, *doubts(record)])}, "
+        f"load {record.hardware['load_average']:.2f}"
         for record in section.records
     ]
     return [f"## {section.title}", section.question, *errors, *map(_block, section.blocks), *origins]

@@ -8,6 +8,7 @@ from pathlib import Path
 from benchmarks import bootstrap
 from benchmarks.fidelity.plots import NAMES
 from benchmarks.report import performance, text
+from benchmarks.report.doubts import doubts
 from benchmarks.report.figures import figures_of
 from benchmarks.report.markdown import markdown_table
 from benchmarks.report.page import Table
@@ -135,4 +136,5 @@ def _fidelity(record: Record) -> str:
 def _source(record: Record) -> str:
     cores = record.hardware["cores"]
     machine = f"{record.hardware['cpu']}, {cores} core{'s' * (cores > 1)}, load {record.hardware['load_average']:.1f}"
-    return f"`{record.path.name}`: {machine}; 95 % intervals in brackets."
+    commit = ", ".join([f"commit {record.commit}", *doubts(record)])
+    return f"`{record.path.name}`: {commit}; {machine}; 95 % intervals in brackets."

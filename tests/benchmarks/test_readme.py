@@ -5,8 +5,9 @@ from typer.testing import CliRunner
 
 from benchmarks.cli import app
 from benchmarks.record import RECORDS, ROOT
+from benchmarks.report.doubts import doubts, shipped_digest
 from benchmarks.report.readme import BEGIN, END, tables, update_readme, updated
-from benchmarks.report.records import RecordError, read_records
+from benchmarks.report.records import RecordError, read_record, read_records
 
 README = f"# A project\n\nBefore.\n{BEGIN}\nold\n{END}\nAfter.\n"
 
@@ -18,10 +19,23 @@ def test_the_tables_are_those_of_the_records_and_the_rest_stays(make_record, tmp
     content = readme.read_text()
     assert content.startswith(f"# A project\n\nBefore.\n{BEGIN}\n| an edit on menagerie, 30 steps, 128 pixels | ms |")
     assert content.endswith(
-        f"`edit-menagerie-20260101T000000Z.json`: A <fast> one, 2 cores, load 0.1; "
+        f"`edit-menagerie-20260101T000000Z.json`: commit 111111111, other weights; A <fast> one, 2 cores, load 0.1; "
         f"95 % intervals in brackets.\n{END}\nAfter.\n"
     )
     assert updated(content, read_records([records])) == content
+
+
+@pytest.mark.parametrize(
+    ("changes", "reasons"),
+    [
+        ({"model_digest": shipped_digest()}, []),
+        ({"model_digest": None}, ["unknown weights"]),
+        ({"model_digest": "d" * 64, "dirty": True}, ["files differed from it", "other weights"]),
+        ({"model_digest": None, "settings": {"model": "sd1"}}, []),
+    ],
+)
+def test_a_source_says_what_makes_its_figures_doubtful(make_record, changes, reasons):
+    assert doubts(read_record(make_record(**changes))) == reasons
 
 
 def test_a_readme_without_marks_is_refused_and_untouched(make_record, tmp_path):
