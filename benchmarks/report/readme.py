@@ -108,12 +108,23 @@ def _fit(record: Record) -> str:
 
 def _presets(record: Record) -> str:
     rows = [
-        [str(index), f"{found['paper_end_loss']:.4f}", f"{found['fast_best_loss']:.4f}", _times(found)]
+        [str(index), *_whole_fit(found, "paper"), *_whole_fit(found, "fast"), _times(found)]
         for index, found in enumerate(record.results["subjects"])
     ]
     what = f"a whole fit on {record.settings['model']}, subject"
-    header = (what, "paper ends at loss", "fast gets to", "times less time to paper's end")
+    columns = (f"{preset}: {column}" for preset in ("paper", "fast") for column in ("rows", "s", "ends at loss"))
+    header = (what, *columns, "times less time to paper's end")
     return markdown_table(Table(header, rows))
+
+
+def _whole_fit(found: dict[str, float], preset: str) -> list[str]:
+    """Records of before have only some of it."""
+    rows, seconds, loss = (found.get(f"{preset}_{what}") for what in ("rows", "wall_s", "end_loss"))
+    return [
+        text.NONE if rows is None else f"{rows:,}",
+        text.NONE if seconds is None else f"{seconds:.1f}",
+        text.NONE if loss is None else f"{loss:.4f}",
+    ]
 
 
 def _times(found: dict[str, float]) -> str:

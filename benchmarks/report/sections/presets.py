@@ -21,9 +21,12 @@ def section(record: Record, book: Book) -> Section:
         _plot(record, subjects, True, "UNet rows", "Held-out loss by work, a curve a subject"),
         _plot(record, subjects, False, "seconds of steps, without looks at the loss", "The same by time"),
     ]
-    header = ("subject", "paper ends at", "fast gets to", "fast ends after", "times fewer rows", "times less time")
+    header = ("subject", "paper rows", "s", "ends at", "fast rows", "s", "ends at", "times fewer rows", "less time")
     rows = [_row(index, found) for index, found in enumerate(subjects)]
-    note = "Fewer and less: until the preset fast reaches the loss at which paper ends; a dash where it never does."
+    note = (
+        "Fewer and less: until each preset first is at the loss at which paper ends; never: fast does not get there. "
+        "Ends at: held-out loss after the last step."
+    )
     title = f"Whole fits: {record.settings['model']}, {len(subjects)} subject{'s' * (len(subjects) > 1)}"
     return Section(title, [Pair(plots), Table(header, rows, note)], [record], _tiles(subjects))
 
@@ -44,9 +47,14 @@ def _curves(record: Record, preset: str, subjects: list[dict[str, Any]], in_rows
 
 
 def _row(index: int, found: dict[str, Any]) -> list[str]:
-    ratios = [f"{found[name]:.2f}" if name in found else text.NONE for name in ("times_fewer_rows", "times_less_time")]
-    losses = [text.number(found[name]) for name in ("paper_end_loss", "fast_best_loss")]
-    return [str(index), *losses, f"{found['fast_end_step']} steps", *ratios]
+    ratios = [f"{found[name]:.2f}" if name in found else "never" for name in ("times_fewer_rows", "times_less_time")]
+    return [str(index), *_cost(found, "paper"), *_cost(found, "fast"), *ratios]
+
+
+def _cost(found: dict[str, Any], preset: str) -> list[str]:
+    """Records of before have only some of it."""
+    values = (found.get(f"{preset}_{what}") for what in ("rows", "wall_s", "end_loss"))
+    return [text.NONE if value is None else text.number(value) for value in values]
 
 
 def _tiles(subjects: list[dict[str, Any]]) -> list[Tile]:
