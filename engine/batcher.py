@@ -17,7 +17,13 @@ OnStep = Callable[[Progress], object]
 
 
 class Call(NamedTuple):
-    """A call of the UNet, for those who count."""
+    """A call of the UNet, for those who count.
+
+    Attributes:
+        requests: of the edits that it took a step of.
+        rows: that it computed, those of edits included that ended when it was put together already.
+        latency_ms: of the call.
+    """
 
     requests: tuple[EditRequest, ...]
     rows: int
@@ -167,14 +173,16 @@ class Batcher:
         owners = {entry.edit: entry for entry in self._accepted()}
         for progress in self._editor.turn([*placed.values()]):
             self._deliver(owners[progress.edit], progress)
+        accepted = self._accepted()
+        requests = tuple(edit.request for entry, edit in placed.items() if entry in accepted)
         try:
             latency_ms = self._editor.call()
         except Exception as error:
             for entry in placed:
                 self._end(entry, error)
             return
-        if placed and self._on_call is not None:
-            self._on_call(Call(tuple(edit.request for edit in placed.values()), rows, latency_ms))
+        if latency_ms is not None and self._on_call is not None:
+            self._on_call(Call(requests, rows, latency_ms))
 
     def _begin(self, entry: _Entry) -> Edit | None:
         if entry.edit is None:

@@ -183,17 +183,17 @@ class Editor:
         self._stepping = [*edits]
         return steps
 
-    def call(self) -> float:
-        """Run the UNet on the rows of the last turn, if there are any.
+    def call(self) -> float | None:
+        """Run the UNet on the rows of the last turn.
 
         Returns:
-            Milliseconds.
+            Milliseconds; None if there was nothing to run, because it has no edits, or all were dropped.
 
         Raises:
             Exception: whatever the runtime raises; the edits that have rows are lost then and must be dropped.
         """
         if not self._stepping:
-            return 0.0
+            return None
         start = perf_counter()
         self._answer = run(self._bundle.unet, self._inputs)
         latency_ms = 1e3 * (perf_counter() - start)

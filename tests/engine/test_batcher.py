@@ -277,6 +277,36 @@ def test_calls_are_told_with_their_rows(bundle: Bundle) -> None:
     assert all(call.latency_ms > 0 and [it.seed for it in call.requests] == [4] for call in calls)
 
 
+def test_a_call_that_was_not_made_is_not_told(bundle: Bundle, unet: WaitingNetwork) -> None:
+    def fail(progress: Progress) -> None:
+        raise ZeroDivisionError
+
+    calls: list[Call] = []
+    unet.permits.release(100)
+    with Batcher(Editor(bundle), calls.append) as batcher:
+        bad = batcher.submit(replace(ONE, num_inference_steps=50), on_step=fail)
+        with pytest.raises(ZeroDivisionError):
+            bad.result(PATIENCE_S)
+    assert len(calls) == len(unet.rows) == 1
+
+
+def test_an_edit_that_ended_before_its_call_is_not_told(bundle: Bundle, unet: WaitingNetwork) -> None:
+    def fail(progress: Progress) -> None:
+        raise ZeroDivisionError
+
+    calls: list[Call] = []
+    with Batcher(Editor(bundle, buckets=[2, 4]), calls.append) as batcher:
+        good = batcher.submit(replace(ONE, seed=7))
+        until(lambda: unet.rows)
+        bad = batcher.submit(replace(ONE, seed=8), on_step=fail)
+        unet.permits.release(100)
+        picture(good)
+        with pytest.raises(ZeroDivisionError):
+            picture(bad)
+    assert [[it.seed for it in call.requests] for call in calls] == [[7], [7, 8], [7]]
+    assert [call.rows for call in calls] == [2, 4, 4]
+
+
 def test_asyncio_can_wait_for_an_edit_and_cancel_it(bundle: Bundle, unet: WaitingNetwork) -> None:
     async def talk() -> None:
         waits = asyncio.wrap_future(batcher.submit(ONE))
