@@ -23,7 +23,6 @@ __all__ = ["SUFFIX", "FitOptions", "FitWorker"]
 ATTEMPTS: Final = 3
 # A step of the largest model on a slow CPU, and the encoding before it, take minutes.
 SILENCE_S: Final = 1800.0
-_LOOK_S: Final = 0.2
 
 
 @dataclass(frozen=True)
@@ -98,19 +97,14 @@ class FitWorker(Worker):
 
     async def _up(self) -> None:
         """Wait for the process; one that has said, or shown, that it cannot start is not waited for."""
-        starting = asyncio.ensure_future(self._process.up())
         try:
             async with asyncio.timeout(READY_S):
-                while not (await asyncio.wait({starting}, timeout=_LOOK_S))[0]:
-                    if self._process.problem:
-                        raise Unavailable(self._process.problem)
-            self._folder.tie(starting.result().model_digest)
+                ready = await self._process.up(patient=False)
         except TimeoutError as error:
             raise Unavailable(f"the fit worker did not start within {READY_S:.0f} s; see Ray's logs") from error
         except fit_worker.WorkerUnavailable as error:
             raise Unavailable(str(error)) from error
-        finally:
-            starting.cancel()
+        self._folder.tie(ready.model_digest)
 
     async def _attempt(self, start: StartFit, checkpoint: Path) -> FitDone | FitFailed:
         try:

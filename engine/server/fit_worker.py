@@ -49,16 +49,20 @@ class FitWorker:
         """How often the process was started again after a crash."""
         return self._earlier_restarts + self._child.restarts
 
-    async def up(self) -> WorkerReady:
+    async def up(self, *, patient: bool = True) -> WorkerReady:
         """Start the worker if there is none, and wait until it has loaded its model.
 
+        Args:
+            patient: wait also for one that dies again and again before it is ready.
+
         Raises:
-            WorkerUnavailable: it has said that it cannot, or was stopped meanwhile.
+            WorkerUnavailable: it has said, or to the impatient shown, that it cannot, or was stopped meanwhile.
         """
         if self._given_up or self._child.state == "stopped":
             await self._replace_child()
         while self.ready is None:
-            if self._stopping or self._given_up or self._child.state == "stopped":
+            hopeless = self._given_up or (self.problem and not patient)
+            if hopeless or self._stopping or self._child.state == "stopped":
                 raise WorkerUnavailable(self.problem or "the fit worker was stopped")
             self._news.clear()
             await self._news.wait()

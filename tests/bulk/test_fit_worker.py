@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from engine.bulk.fit_worker import SUFFIX, FitOptions, FitWorker
 from engine.bulk.folder import Folder
 from engine.bulk.rows import Task
 from engine.bulk.worker import Outcome
+from engine.server import child
 from engine.tail_file import read_tail_file
 from hiper.pipeline import HiPer
 from hiper.recipe import choose_config
@@ -158,6 +160,16 @@ def test_a_model_that_cannot_be_loaded_is_hopeless(tmp_path: Path, write_table: 
     [task] = tasks(write_table, {"id": "x"})
     found = make_worker(tmp_path / "out", tmp_path).do(task)
     assert found.what == "hopeless" and "is no pipeline" in found.reason
+
+
+def test_a_process_that_always_dies_is_hopeless(
+    tmp_path: Path, sd1_folder: Path, write_table: WriteTable, picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FitOptions, "command", lambda options: [sys.executable, "-c", "raise SystemExit(1)"])
+    monkeypatch.setattr(child, "MAX_DELAY_S", 0.1)
+    [task] = tasks(write_table, {"id": "x"})
+    found = make_worker(tmp_path / "out", sd1_folder).do(task)
+    assert found.what == "hopeless" and "ended 4 times before it was ready" in found.reason
 
 
 def test_rows_without_a_picture_are_named(write_table: WriteTable, picture: Path) -> None:
