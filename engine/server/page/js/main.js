@@ -62,6 +62,11 @@ function show() {
     view = open();
     main.replaceChildren(view.element);
   }
+  // Views hear of a change after this one, and a title is what they then say.
+  queueMicrotask(showTitle);
+}
+
+function showTitle() {
   const title = main.querySelector("h1")?.textContent;
   document.title = title ? `${title} · HiPer` : "HiPer";
 }
