@@ -9,12 +9,10 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from engine.row_kernels import NONE, ROW_STEP, Floats, native_status
+from engine.row_kernels import NONE, ROW_STEP, Floats
 from engine.row_memory import HostRows, RowMemory, RowShapes
 from engine.runtimes.buckets import BUCKETS
 from engine.schedule import StepTable
-
-__all__ = ["RowBatch", "RowEdit", "native_status"]
 
 
 @dataclass(eq=False)

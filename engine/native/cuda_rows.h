@@ -15,11 +15,8 @@ bool available();
 
 // As hiper::advance. Buffers and steps lie on the device and `stream` is a cudaStream_t. Nothing is allocated, copied
 // or waited for, so that a CUDA graph can capture the call: rewrite `steps` and replay it; unused entries have no slot.
-// Row and slot numbers are not checked here: hiper::check does it on the host's copy.
+// Row and slot numbers are not checked: whoever hands them out knows how many there are.
 // Throws std::runtime_error.
 void advance(const RowBuffers& buffers, const RowStep* steps, std::size_t count, void* stream);
-
-// As hiper::to_pixels, on the device. Throws std::runtime_error.
-void to_pixels(const float* image, std::uint8_t* pixels, std::size_t images, std::size_t area, void* stream);
 
 }  // namespace hiper::cuda

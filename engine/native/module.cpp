@@ -58,11 +58,6 @@ void cuda_advance(std::uintptr_t out_sample, std::uintptr_t sample, std::uintptr
   hiper::cuda::advance(buffers, pointer<hiper::RowStep>(steps), count, pointer<void>(stream));
 }
 
-void cuda_to_pixels(std::uintptr_t image, std::uintptr_t pixels, std::size_t images, std::size_t area,
-                    std::uintptr_t stream) {
-  hiper::cuda::to_pixels(pointer<float>(image), pointer<std::uint8_t>(pixels), images, area, pointer<void>(stream));
-}
-
 }  // namespace
 
 NB_MODULE(_native, module) {
@@ -73,5 +68,4 @@ NB_MODULE(_native, module) {
   module.def("cuda_available", &hiper::cuda::available);
   module.def("cuda_advance", &cuda_advance, "out_sample"_a, "sample"_a, "timestep"_a, "latents"_a, "x0"_a, "steps"_a,
              "size"_a, "count"_a, "stream"_a);
-  module.def("cuda_to_pixels", &cuda_to_pixels, "image"_a, "pixels"_a, "images"_a, "area"_a, "stream"_a);
 }

@@ -18,8 +18,4 @@ void advance(const RowBuffers&, const RowStep*, std::size_t, void*) {
   throw std::runtime_error(std::string("the row kernels were ") + kMissing);
 }
 
-void to_pixels(const float*, std::uint8_t*, std::size_t, std::size_t, void*) {
-  throw std::runtime_error(std::string("the row kernels were ") + kMissing);
-}
-
 }  // namespace hiper::cuda

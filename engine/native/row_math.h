@@ -2,8 +2,6 @@
 // (-ffp-contract=off, --fmad=false), so that both equal the NumPy oracle bit by bit; memory is what they wait for.
 #pragma once
 
-#include <cmath>
-
 #include "rows.h"
 
 #ifdef __CUDACC__
@@ -25,11 +23,6 @@ HIPER_BOTH inline float guide(float cond, float uncond, float guidance_scale) {
 HIPER_BOTH inline Solved solve(const RowStep& step, float latents, float x0_prev, float model_out) {
   const float x0 = step.p_x * latents + step.p_m * model_out;
   return {step.k_x * latents + step.k_0 * x0 + step.k_1 * x0_prev, x0};
-}
-
-HIPER_BOTH inline std::uint8_t to_pixel(float value) {
-  // fmax and fmin return the other argument in place of NaN.
-  return static_cast<std::uint8_t>(rintf(fminf(fmaxf(value * 0.5f + 0.5f, 0.0f), 1.0f) * 255.0f));
 }
 
 }  // namespace hiper

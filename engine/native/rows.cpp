@@ -1,6 +1,7 @@
 #include "rows.h"
 
 #include <algorithm>
+#include <cmath>
 #include <stdexcept>
 #include <string>
 
@@ -37,6 +38,11 @@ void write_row(const RowBuffers& buffers, const RowStep& step, std::int32_t row,
   if (row == kNone) return;
   std::copy_n(latents, buffers.size, buffers.sample + row * buffers.size);
   buffers.timestep[row] = step.next_timestep;
+}
+
+std::uint8_t to_pixel(float value) {
+  // fmax and fmin return the other argument in place of NaN.
+  return static_cast<std::uint8_t>(rintf(fminf(fmaxf(value * 0.5f + 0.5f, 0.0f), 1.0f) * 255.0f));
 }
 
 }  // namespace

@@ -41,15 +41,6 @@ __global__ void advance_kernel(RowBuffers buffers, const RowStep* steps) {
   }
 }
 
-__global__ void to_pixels_kernel(const float* image, std::uint8_t* pixels, std::size_t area) {
-  const std::size_t i = std::size_t{blockIdx.x} * kThreads + threadIdx.x;
-  const std::size_t start = 3 * area * blockIdx.y;
-  if (i >= area) return;
-  for (std::size_t channel = 0; channel < 3; ++channel) {
-    pixels[start + 3 * i + channel] = to_pixel(image[start + channel * area + i]);
-  }
-}
-
 }  // namespace
 
 std::string status() {
@@ -68,13 +59,6 @@ void advance(const RowBuffers& buffers, const RowStep* steps, std::size_t count,
   if (count == 0 || buffers.size == 0) return;
   const dim3 grid(blocks(buffers.size), static_cast<unsigned>(count));
   advance_kernel<<<grid, kThreads, 0, static_cast<cudaStream_t>(stream)>>>(buffers, steps);
-  check_launch();
-}
-
-void to_pixels(const float* image, std::uint8_t* pixels, std::size_t images, std::size_t area, void* stream) {
-  if (images == 0 || area == 0) return;
-  const dim3 grid(blocks(area), static_cast<unsigned>(images));
-  to_pixels_kernel<<<grid, kThreads, 0, static_cast<cudaStream_t>(stream)>>>(image, pixels, area);
   check_launch();
 }
 

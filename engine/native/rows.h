@@ -20,7 +20,7 @@ struct RowStep {
   float p_x, p_m, k_x, k_0, k_1;  // see engine/schedule.py
   float next_timestep;
 };
-static_assert(sizeof(RowStep) == 48, "engine/rows.py lays it out in the same way");
+static_assert(sizeof(RowStep) == 48, "engine/row_kernels.py lays it out in the same way");
 
 struct RowBuffers {
   const float* out_sample;  // (out_rows, size), the UNet's answer

@@ -176,15 +176,3 @@ def test_cuda_equals_numpy_bit_by_bit(captured: bool) -> None:
     advance_numpy(oracle, out_sample, steps)
     for name in names:
         np.testing.assert_array_equal(on_gpu[name].cpu().numpy(), getattr(oracle, name))
-
-
-@native
-@pytest.mark.gpu
-def test_cuda_pixels_equal_numpy() -> None:
-    module = row_kernels._native
-    if not module.cuda_available():
-        pytest.skip(module.cuda_status())
-    image = torch.randn(2, 3, 24, 16, device="cuda")
-    pixels = torch.empty(2, 24, 16, 3, dtype=torch.uint8, device="cuda")
-    module.cuda_to_pixels(image.data_ptr(), pixels.data_ptr(), 2, 24 * 16, torch.cuda.current_stream().cuda_stream)
-    np.testing.assert_array_equal(pixels.cpu().numpy(), to_pixels_numpy(image.cpu().numpy()))
