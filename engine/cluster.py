@@ -17,10 +17,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import redirect_stdout
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from engine.ray_cluster import joined, require_ray
 from engine.server.first_bundle import find_bundle
 from engine.server.lifecycle import ServerError, check_exposure, open_listener, url_of
 from engine.server.open_store import open_store
@@ -31,13 +31,10 @@ if TYPE_CHECKING:
 
 NAME: Final = "hiper"
 
-_REQUIRED: Final = {"RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}
 # Ray misses a dead proxy after three checks, 10 s apart, and on a busy machine takes one that starts for dead in 15 s.
-# Its workers, our engines among them, would stand back behind all else.
 _WISHED: Final = {
     "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",
-    "RAY_worker_niceness": "0",
 }
 # Events and pictures pass through it, and are gone when they were read.
 _OBJECT_STORE_BYTES: Final = 200 * 2**20
@@ -53,7 +50,9 @@ def serve(settings: Settings, announce: Callable[[str], object]) -> None:
         announce: told the address once the application answers there.
 
     Raises:
-        ServerError: Ray is not installed or not reached, or the application does not start.
+        RuntimeMissingError: Ray is not installed.
+        ClusterError: it cannot be started or joined.
+        ServerError: the application does not start.
         StoreError: another server has the data folder, or the shared store cannot be reached.
         BundleError: there is no bundle to serve.
     """
@@ -71,16 +70,6 @@ def serve(settings: Settings, announce: Callable[[str], object]) -> None:
         told.wait()
 
 
-def require_ray() -> None:
-    """Ray comes with an extra.
-
-    Raises:
-        ServerError: it is not there.
-    """
-    if find_spec("ray") is None:
-        raise ServerError("hiper-serve --ray needs Ray, which is not installed; run: pip install 'hiper[ray]'")
-
-
 def application(options: Mapping[str, Any]) -> Application:
     """The application with settings as `Settings` names them, for configuration files of Ray Serve.
 
@@ -96,35 +85,13 @@ def application(options: Mapping[str, Any]) -> Application:
 
 @contextlib.contextmanager
 def _cluster(settings: Settings) -> Iterator[None]:
-    """Join the cluster, or start one that lives as long as this; nobody joins either without its token."""
-    os.environ.update(_REQUIRED)
+    """Join the cluster, or start one; nobody joins either without its token."""
+    os.environ["RAY_AUTH_MODE"] = "token"
     for name, value in _WISHED.items():
         os.environ.setdefault(name, value)
-    ray: Any = import_module("ray")  # not before the environment is as it should be
-    try:
-        ray.init(**_where(settings))
-    except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError) as error:
-        found = f"cluster {settings.ray_address} cannot be joined" if settings.ray_address else "Ray cannot start"
-        reason = str(error).partition("\n")[0]
-        raise ServerError(
-            f"{found}: {reason}; see --ray-address, and set RAY_AUTH_TOKEN to the token of the cluster"
-        ) from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-def _where(settings: Settings) -> dict[str, Any]:
-    if settings.ray_address:
-        return {"address": settings.ray_address}
     cores = max(len(os.sched_getaffinity(0)), settings.most_replicas * (settings.threads or 1))
-    return {
-        "num_cpus": cores,
-        "include_dashboard": False,
-        "object_store_memory": _OBJECT_STORE_BYTES,
-        "_node_ip_address": "127.0.0.1",
-    }
+    with joined(settings.ray_address, cpus=cores, store_bytes=_OBJECT_STORE_BYTES):
+        yield
 
 
 @contextlib.contextmanager

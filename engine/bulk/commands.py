@@ -10,9 +10,10 @@ from engine.bulk.edit_table import read_edits
 from engine.bulk.edit_worker import EditWorker
 from engine.bulk.fit_table import read_fits
 from engine.bulk.fit_worker import FitOptions, FitWorker
-from engine.bulk.fleet import Fleet, check_ray
+from engine.bulk.fleet import Fleet
 from engine.bulk.folder import Folder
 from engine.bulk.run import BulkRun
+from engine.ray_cluster import require_ray
 from engine.runtimes import Precision
 from engine.runtimes.buckets import BUCKETS
 from engine.server.engine_options import EngineOptions
@@ -52,7 +53,7 @@ def fit_run(table: Path, output: Path, options: FitOptions, fleet: Fleet, as_jso
         TableError: it has rows that cannot be done.
         RuntimeMissingError: Ray is not installed.
     """
-    check_ray()
+    require_ray()
     return BulkRun(
         what="fit",
         job={"model": options.model},
@@ -74,7 +75,7 @@ def edit_run(table: Path, output: Path, options: EditOptions, fleet: Fleet, as_j
         BundleError: there is no bundle.
         RuntimeMissingError: Ray is not installed.
     """
-    check_ray()
+    require_ray()
     settings = load_settings(bundle=options.bundle, model=options.model, data_dir=options.data_dir)
     bundle, manifest = find_bundle(settings)
 

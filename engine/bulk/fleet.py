@@ -8,15 +8,14 @@ import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any, Final
 
 import msgspec
 
-from engine.bulk.errors import WorkerError
+from engine.bulk.crew import Crew, Machine, choose_crew
 from engine.bulk.rows import Task
 from engine.bulk.worker import Outcome, Worker
-from engine.errors import RuntimeMissingError
+from engine.ray_cluster import joined
 
 # Rows are a few hundred bytes, and nothing else goes through it; Ray wants 75 MB at least.
 _OBJECT_STORE_BYTES: Final = 80 * 2**20
@@ -41,64 +40,29 @@ class Fleet:
     threads: int | None = None
 
 
-@dataclass(frozen=True)
-class Crew:
-    """The workers there are.
-
-    Attributes:
-        workers: how many.
-        threads: of the CPU for each.
-        resources: that Ray keeps for each.
-    """
-
-    workers: int
-    threads: int
-    resources: Mapping[str, float]
-
-
-def check_ray() -> None:
-    """Find out early whether Ray is there; it takes seconds to load.
-
-    Raises:
-        RuntimeMissingError: it is not.
-    """
-    if find_spec("ray") is None or find_spec("pyarrow") is None:
-        raise RuntimeMissingError("ray is not installed but hiper-bulk needs it; run: pip install 'hiper[serve,ray]'")
-
-
 @contextlib.contextmanager
 def connected(fleet: Fleet) -> Iterator[Crew]:
     """Connect to Ray, or start it.
 
     Raises:
-        WorkerError: there is no cluster at that address.
+        ClusterError: there is no cluster at that address, or Ray cannot start.
+        WorkerError: no machine of the cluster can hold a worker.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if not fleet.address:
-        # Whoever can reach its ports could run what they like.
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-        # Ray puts workers 15 below everything else, and their networks with them; whoever wants that says nice.
-        os.environ.setdefault("RAY_worker_niceness", "0")
-    ray: Any = import_module("ray")  # its annotations are incomplete
-
     at_sigterm = signal.getsignal(signal.SIGTERM)
-    with _redirected(1, 2):  # stdout is for results, whatever Ray has to say
-        try:
-            with open(os.devnull, "w") as nowhere, _redirected(2, nowhere.fileno()):
-                ray.init(**_options(fleet), log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise WorkerError(f"Ray cannot be reached at {fleet.address or 'this machine'}: {error}") from error
+    # Ray starts a process for each CPU it believes to have.
+    ours = joined(fleet.address, cpus=1, store_bytes=_OBJECT_STORE_BYTES, log_to_driver=False, logging_level="ERROR")
+    with _redirected(1, 2), contextlib.ExitStack() as stack:  # stdout is for results, whatever Ray has to say
+        with open(os.devnull, "w") as nowhere, _redirected(2, nowhere.fileno()):
+            ray = stack.enter_context(ours)
         signal.signal(signal.SIGTERM, at_sigterm)  # Ray has put its own there
-        try:
-            yield _crew(fleet, ray.cluster_resources())
-        finally:
-            ray.shutdown()
+        yield choose_crew(_machines(fleet, ray.nodes()), fleet.workers, fleet.threads)
 
 
 def outcomes(
-    worker: type[Worker], arguments: Mapping[str, Any], tasks: Sequence[Task], crew: Crew, in_flight: int
+    worker: type[Worker], arguments: Mapping[str, Any], tasks: Sequence[Task], crew: Crew, fleet: Fleet
 ) -> Iterator[Outcome]:
     """Let workers do rows; yields what became of each as soon as it is known.
 
@@ -106,14 +70,14 @@ def outcomes(
         worker: their class.
         arguments: each is made with.
         tasks: rows to do.
-        crew: how many workers.
-        in_flight: rows that each has under way at once.
+        crew: how many workers, and what Ray keeps for each on a cluster.
+        fleet: how many rows each has under way at once.
     """
     data: Any = import_module("ray.data")
     context = data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    size = min(crew.workers, len(tasks))
+    size, in_flight = min(crew.workers, len(tasks)), fleet.in_flight
     rows_per_call = min(_MAX_ROWS_PER_CALL, 1 + len(tasks) // (size * in_flight * _ROUNDS)) if in_flight > 1 else 1
     rows = [{"task": msgspec.json.encode(task)} for task in tasks]
     done = data.from_items(rows, override_num_blocks=-(-len(rows) // rows_per_call)).map(
@@ -125,7 +89,7 @@ def outcomes(
             max_tasks_in_flight_per_actor=2 * in_flight,
             enable_true_multi_threading=True,
         ),
-        **crew.resources,
+        **(crew.reserved if fleet.address else {"num_cpus": 0, "num_gpus": crew.gpu_share}),
     )
     for row in done.iter_rows():
         yield msgspec.convert(row, Outcome)
@@ -143,18 +107,8 @@ def _redirected(fd: int, to: int) -> Iterator[None]:
         os.close(saved)
 
 
-def _options(fleet: Fleet) -> dict[str, Any]:
-    if fleet.address:
-        return {"address": fleet.address}
-    # It starts a process for each CPU it believes to have.
-    return {"address": "local", "num_cpus": 1, "include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
-
-
-def _crew(fleet: Fleet, found: Mapping[str, float]) -> Crew:
-    gpus = int(found.get("GPU", 0))
-    workers = fleet.workers or gpus or 1
-    here = len(os.sched_getaffinity(0))
-    cpus = int(found.get("CPU", 1)) if fleet.address else here
-    threads = fleet.threads or max(1, cpus // workers)
-    resources = {"num_cpus": threads if fleet.address else 0, "num_gpus": min(1.0, gpus / workers)}
-    return Crew(workers, threads, resources)
+def _machines(fleet: Fleet, nodes: Sequence[Mapping[str, Any]]) -> list[Machine]:
+    found = [node["Resources"] for node in nodes if node["Alive"]]
+    machines = [Machine(int(one.get("CPU", 0)), int(one.get("GPU", 0))) for one in found]
+    # Of the machine that was started here, Ray does not know what it has.
+    return machines if fleet.address else [Machine(len(os.sched_getaffinity(0)), machines[0].gpus)]

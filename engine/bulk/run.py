@@ -10,8 +10,9 @@ from typing import Any, Final
 
 import typer
 
+from engine.bulk.crew import Crew
 from engine.bulk.errors import RowsFailedError, WorkerError
-from engine.bulk.fleet import Crew, Fleet, connected, outcomes
+from engine.bulk.fleet import Fleet, connected, outcomes
 from engine.bulk.folder import Folder, State
 from engine.bulk.progress import row_progress
 from engine.bulk.rows import Task
@@ -92,7 +93,7 @@ class BulkRun:
             row_progress(_DOING[self.what], len(before.pending), len(before.done)) as tell,
         ):
             arguments = self._arguments(crew)
-            for outcome in outcomes(self.worker, arguments, before.pending, crew, self.fleet.in_flight):
+            for outcome in outcomes(self.worker, arguments, before.pending, crew, self.fleet):
                 if outcome.what == "hopeless":
                     raise WorkerError(f"nothing more can be done: {outcome.reason}")
                 failed += outcome.what == "failed"

@@ -123,9 +123,8 @@ def check_complete(out: Path, rows: list[dict[str, Any]]) -> None:
 
 def begun_since(out: Path, moment: float) -> set[str]:
     """Ids of rows that were begun after some moment."""
-    events = [
-        json.loads(line) for path in (out / ".bulk/journals").iterdir() for line in path.read_bytes().splitlines()
-    ]
+    texts = [path.read_bytes() for path in (out / ".bulk/journals").iterdir()]
+    events = [json.loads(line) for text in texts for line in text.split(b"\n") if line]
     return {event["id"] for event in events if event["type"] == Begun.__name__ and event["at"] > moment}
 
 
@@ -191,6 +190,42 @@ def test_kill_9_again_and_again(
     survive(lambda: start(*command), out, len(rows), rounds=3, seed=seed)
     assert start(*command).end()[0] == 0
     check_complete(out, rows)
+
+
+@pytest.fixture
+def two_machines(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Address of a cluster of two machines with one core each, which anybody may join who is on this one."""
+    for name, value in {"MODE": "disabled", "TOKEN": ""}.items():
+        monkeypatch.setenv(f"RAY_AUTH_{name}", value)
+    from ray.cluster_utils import Cluster
+
+    machine = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=machine)
+    try:
+        cluster.add_node(**machine)
+        yield cluster.address
+    finally:
+        cluster.shutdown()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [None, 3])
+def test_a_worker_is_on_one_machine_of_a_cluster(
+    two_machines: str,
+    start: Callable[..., Run],
+    bundle: Path,
+    tail: Path,
+    write_table: WriteTable,
+    tmp_path: Path,
+    workers: int | None,
+) -> None:
+    rows, out = wishes(20), tmp_path / "out"
+    command = ["edit", write_table(rows), "-o", out, "--tail", tail, "--bundle", bundle, "--runtime", "onnxruntime"]
+    command += ["--ray-address", two_machines, *(["--workers", workers] if workers else [])]
+    assert start(*command).end()[0] == 0
+    check_complete(out, rows)
+    code, _, stderr = start(*command[:2], "-o", tmp_path / "other", *command[4:], "--threads", "2").end()
+    assert code == 27 and "no machine has 2 CPUs" in stderr
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from engine import cluster
+from engine import ray_cluster
 from engine.server.cli import app
 
 
@@ -18,6 +18,6 @@ def test_a_server_loads_no_ray(module: str) -> None:
 
 
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "find_spec", lambda name: None)
+    monkeypatch.setattr(ray_cluster, "find_spec", lambda name: None)
     result = CliRunner().invoke(app, ["--ray", "--port", "0"])
-    assert result.exit_code == 14 and "run: pip install 'hiper[ray]'" in result.stderr
+    assert result.exit_code == 9 and "run: pip install 'hiper[ray]'" in result.stderr
