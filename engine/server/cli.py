@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,7 +11,9 @@ import typer
 from engine.server.console import reporting
 from engine.server.data_commands import DataOption, data, keys
 from engine.server.log import set_up_logging
-from engine.server.settings import Runtime, load_settings
+from engine.server.settings import Runtime, load_settings, misspelt_variables
+
+logger = logging.getLogger(__name__)
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 app.add_typer(keys, name="keys")
@@ -27,10 +30,10 @@ EXAMPLES = """
 
     curl -F image=@rex.jpg -F prompt="a standing dog" http://127.0.0.1:8910/v1/fits
 
-Every option is also an environment variable, as HIPER_PORT, and a line in the file of --config, as port = 8911. These
-set more than the options here: allowed_hosts, buckets, checkpoint_every, device, disk_floor_bytes, edit_timeout_s,
-fit_device, fit_dtype, fit_nice, images_url, lease_s, max_body_bytes, max_connections, max_fits_per_owner,
-max_images_per_request, max_pixels, max_queued_fits, max_steps, max_tails, metrics_host, store_url.
+Every option is also an environment variable, as HIPER_PORT, and a line in the file of --config, as port = 8911. There
+are more settings than options: allowed_hosts, buckets, checkpoint_every, device, disk_floor_bytes, edit_timeout_s,
+fit_device, fit_dtype, fit_nice, images_url, lease_s, max_body_bytes, max_bytes_per_owner, max_connections,
+max_fits_per_owner, max_images_per_request, max_pixels, max_queued_fits, max_steps, max_tails, metrics_host, store_url.
 """
 
 _LIMITS = "Limits"
@@ -126,8 +129,12 @@ def serve(
     settings = load_settings(config, **given)
     if context.invoked_subcommand is not None:
         context.obj = settings
+        for problem in misspelt_variables():
+            typer.echo(problem, err=True)
         return
     set_up_logging(settings.log_format)
+    for problem in misspelt_variables():
+        logger.warning("%s", problem)
     # FastAPI takes half a second to load; help and a mistyped option should not.
     if settings.ray:
         from engine import cluster

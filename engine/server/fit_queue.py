@@ -19,7 +19,7 @@ from engine.server.messages import FitSettings
 from engine.server.records import Claim, FitRow, TailRow
 from engine.server.store_errors import IdempotencyMismatch, QueueFull, QuotaReached, StoreError
 from engine.server.tables import new_id
-from engine.server.tail_table import check_tails, insert_tail
+from engine.server.tail_table import check_space, insert_tail
 from engine.tail_file import parse_tail_file
 
 MAX_LOST = 3
@@ -39,11 +39,13 @@ class FitQueue(FitTable):
         settings: FitSettings,
         image: str,
         *,
+        picture_bytes: int = 0,
         idempotency_key: str | None = None,
         payload_digest: str | None = None,
         max_active: int,
         max_queued: int,
         max_tails: int | None = None,
+        max_bytes: int | None = None,
     ) -> tuple[FitRow, bool]:
         """Queue a fit; once this returns, it is on disk.
 
@@ -52,11 +54,13 @@ class FitQueue(FitTable):
             name: of the tail to be.
             settings: how to fit.
             image: SHA-256 of a picture that was put.
+            picture_bytes: its size.
             idempotency_key: the owner's name for this request; the same again returns the same fit.
             payload_digest: of the request, to notice another one under the same key.
             max_active: fits that the owner may have queued or running.
             max_queued: fits that may be queued.
             max_tails: tails, and fits without one, that the owner may have; None for any number.
+            max_bytes: of the owner's tails and pictures; None for any number.
 
         Returns:
             The fit, and whether it is new.
@@ -66,16 +70,17 @@ class FitQueue(FitTable):
             QuotaReached: the owner has too many fits.
             QueueFull: there are too many fits.
             TailsFull: the owner has too many tails.
+            BytesFull: the owner's tails and pictures are too large.
         """
         with self._referring(image), self._changing() as change:
             known = _known_fit(change.connection, owner, idempotency_key, payload_digest)
             if known is not None:
                 return known, False
             _check_room(change.connection, owner, max_active, max_queued)
-            check_tails(change.connection, owner, max_tails)
+            check_space(change.connection, owner, picture_bytes, max_tails, max_bytes)
             if not self._pictures.is_kept(change.connection, image):
                 raise StoreError(f"picture {image} is not stored; put it again")
-            fit = _insert(change, owner, name, settings, image, idempotency_key, payload_digest)
+            fit = _insert(change, owner, name, settings, image, picture_bytes, idempotency_key, payload_digest)
         return fit, True
 
     def expect_fit(
@@ -87,17 +92,18 @@ class FitQueue(FitTable):
         max_active: int,
         max_queued: int,
         max_tails: int | None = None,
+        max_bytes: int | None = None,
     ) -> FitRow | None:
         """What `submit_fit` would say now, before anything is done for it: the fit if it is known, None for a new one.
 
         Raises:
-            IdempotencyMismatch, QuotaReached, QueueFull, TailsFull: as by `submit_fit`.
+            IdempotencyMismatch, QuotaReached, QueueFull, TailsFull, BytesFull: as by `submit_fit`.
         """
         with self._database.reading() as connection:
             known = _known_fit(connection, owner, idempotency_key, payload_digest)
             if known is None:
                 _check_room(connection, owner, max_active, max_queued)
-                check_tails(connection, owner, max_tails)
+                check_space(connection, owner, 1, max_tails, max_bytes)
         return known
 
     def cancel_fit(self, owner: str, id: str) -> FitRow | None:
@@ -161,11 +167,12 @@ class FitQueue(FitTable):
         """Keep a picture of how far a fit is; False if the attempt is not the latest."""
         image = self._pictures.put(png)
         with self._referring(image), self._changing() as change:
-            running = change.running(id, fence) is not None
-            if running:
+            row = change.running(id, fence)
+            if row is not None:
                 _insert_preview(change, id, step, image)
+                change.update(id, picture_bytes=row["picture_bytes"] + len(png))
                 change.tell(id, "preview", step=step, image=image)
-        return running
+        return row is not None
 
     def finish_fit(self, id: str, fence: int, tail: bytes) -> TailRow | None:
         """Keep a fit's tail and end it, at once; None if the attempt is not the latest, or its end was asked for.
@@ -189,14 +196,6 @@ class FitQueue(FitTable):
             if row is not None and not _cancelled(change, row):
                 change.fail(id, dict(error))
         return row is not None
-
-    def end_cancelled(self, id: str, fence: int) -> bool:
-        """End a fit that has stopped because that was asked for; False if the attempt is not the latest."""
-        with self._changing() as change:
-            running = change.running(id, fence) is not None
-            if running:
-                change.cancel(id)
-        return running
 
     def requeue_fit(self, id: str, fence: int, *, counts: bool) -> bool:
         """Let another attempt go on from the last checkpoint; False if the attempt is not the latest.
@@ -253,13 +252,20 @@ def _check_room(connection: Connection, owner: str, max_active: int, max_queued:
 
 
 def _insert(
-    change: FitChange, owner: str, name: str, settings: FitSettings, image: str, key: str | None, digest: str | None
+    change: FitChange,
+    owner: str,
+    name: str,
+    settings: FitSettings,
+    image: str,
+    picture_bytes: int,
+    key: str | None,
+    digest: str | None,
 ) -> FitRow:
     id = new_id("fit")
     change.connection.execute(
-        "INSERT INTO fits (id, owner, name, settings, image, created_at, idempotency_key, payload_digest) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (id, owner, name, msgspec.json.encode(settings).decode(), image, change.now, key, digest),
+        "INSERT INTO fits (id, owner, name, settings, image, picture_bytes, created_at, idempotency_key, "
+        "payload_digest) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (id, owner, name, msgspec.json.encode(settings).decode(), image, picture_bytes, change.now, key, digest),
     )
     change.tell(id, "queued", reason="submitted", step=0)
     fit = owned_fit(change.connection, owner, id)

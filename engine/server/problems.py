@@ -13,7 +13,15 @@ from engine.errors import PromptError, TailError
 from engine.server.edit_engine import EngineDown
 from engine.server.errors import ApiError, error_response
 from engine.server.metrics import Metrics
-from engine.server.store_errors import DiskFull, IdempotencyMismatch, QueueFull, QuotaReached, StoreError, TailsFull
+from engine.server.store_errors import (
+    BytesFull,
+    DiskFull,
+    IdempotencyMismatch,
+    QueueFull,
+    QuotaReached,
+    StoreError,
+    TailsFull,
+)
 from engine.server.uploads import UploadError
 
 logger = logging.getLogger(__name__)
@@ -119,6 +127,7 @@ _CONVERSIONS: Final[dict[type[Exception], Callable[[Any], ApiError]]] = {
     TailError: lambda error: ApiError(422, "tail_invalid", str(error), param="tail"),
     IdempotencyMismatch: lambda error: ApiError(422, "idempotency_mismatch", str(error), param="Idempotency-Key"),
     TailsFull: lambda error: ApiError(429, "tails_full", str(error), headers={"x-should-retry": "false"}),
+    BytesFull: lambda error: ApiError(429, "bytes_full", str(error), headers={"x-should-retry": "false"}),
     QuotaReached: lambda error: ApiError(429, "quota_exceeded", str(error), retry_after_s=30),
     QueueFull: lambda error: ApiError(503, "busy", str(error), retry_after_s=30),
     StoreError: _from_store,

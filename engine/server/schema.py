@@ -123,8 +123,12 @@ _INDICES = (
     "CREATE INDEX previews_by_image ON previews (image)",
 )
 
+# Of a fit's picture and its previews; those of fits that are older than this column count as nothing.
+_PICTURE_BYTES = "ALTER TABLE fits ADD COLUMN picture_bytes INTEGER NOT NULL DEFAULT 0"
+
 MIGRATIONS: tuple[Migration, ...] = (
     (_KEYS, _FITS, _TAILS, _CHECKPOINTS, _PREVIEWS, _EVENTS, _TURNS, _QUEUE, *_INDICES),
+    (_PICTURE_BYTES,),
 )
 
 

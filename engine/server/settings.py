@@ -1,9 +1,11 @@
 """What can be set: by options of the command, else by environment variables HIPER_..., else by a TOML file."""
 
+import os
 import tomllib
+from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, SecretStr, ValidationError
 from pydantic_settings import (
@@ -15,6 +17,13 @@ from pydantic_settings import (
 )
 
 Runtime = Literal["auto", "onnxruntime", "onnxruntime-cuda", "onnxruntime-tensorrt", "openvino", "tensorrt"]
+
+
+_PREFIX: Final = "HIPER_"
+# Variables of the command, the build and the tests.
+_OTHERS: Final = {
+    f"{_PREFIX}{name}" for name in ("API_EXAMPLES", "CONFIG", "CUDA", "NATIVE", "SANITIZE", "SOAK_MINUTES")
+}
 
 
 class SettingsError(ValueError):
@@ -72,6 +81,7 @@ class Settings(BaseSettings):
         max_queued_fits: that wait, of all owners together.
         max_fits_per_owner: under way or waiting, where there are no keys.
         max_tails: that one owner may keep, fits without one included.
+        max_bytes_per_owner: of the tails and pictures that one owner may keep.
         lease_s: without a sign of life from its worker, after which a fit is given to another.
         checkpoint_every: fit steps between checkpoints.
         drain_s: that edits under way get after SIGTERM.
@@ -89,7 +99,7 @@ class Settings(BaseSettings):
         access_log: a line for every request.
     """
 
-    model_config = SettingsConfigDict(env_prefix="HIPER_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, extra="forbid", frozen=True)
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8910
@@ -117,6 +127,7 @@ class Settings(BaseSettings):
     max_queued_fits: Annotated[int, Field(ge=1)] = 100
     max_fits_per_owner: Annotated[int, Field(ge=1)] = 100
     max_tails: Annotated[int, Field(ge=1)] = 10_000
+    max_bytes_per_owner: Annotated[ByteSize, Field(ge=1)] = ByteSize(4 * 2**30)
     lease_s: Annotated[float, Field(gt=0)] = 30.0
     checkpoint_every: Annotated[int, Field(ge=1)] = 50
     drain_s: Annotated[float, Field(ge=0)] = 60.0
@@ -149,6 +160,21 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """What is given outright, then the environment, then the file; no other place is looked at."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def misspelt_variables() -> list[str]:
+    """A sentence about each environment variable HIPER_... that nothing reads."""
+    known = [f"{_PREFIX}{name.upper()}" for name in Settings.model_fields]
+    unknown = [name for name in sorted(os.environ) if name.upper().startswith(_PREFIX)]
+    return [
+        f"{name} is no setting, and is not looked at{_like(name, known)}; see hiper-serve --help"
+        for name in unknown
+        if name.upper() not in {*known, *_OTHERS}
+    ]
+
+
+def _like(name: str, known: list[str]) -> str:
+    return "".join(f", {other} would be" for other in get_close_matches(name.upper(), known, 1, 0.85))
 
 
 def load_settings(file: Path | None = None, **given: Any) -> Settings:

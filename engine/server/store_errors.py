@@ -39,6 +39,14 @@ class TailsFull(QuotaReached):
         self.limit = limit
 
 
+class BytesFull(QuotaReached):
+    """The owner's tails and pictures have as many bytes as may be kept; `limit` says how many."""
+
+    def __init__(self, limit: int) -> None:
+        Exception.__init__(self, f"tails and pictures have {limit} bytes at most, and have them already; delete some")
+        self.limit = limit
+
+
 class QueueFull(Exception):
     """The queue of fits is full; `limit` says how many wait."""
 

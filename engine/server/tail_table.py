@@ -3,7 +3,7 @@
 from engine.server.database import Connection, Rows
 from engine.server.fit_change import FitChange
 from engine.server.records import TailRow
-from engine.server.store_errors import TailsFull
+from engine.server.store_errors import BytesFull, TailsFull
 from engine.server.tables import Tables, new_id
 from engine.tail_file import TailFile, parse_tail_file
 
@@ -15,6 +15,12 @@ _INSERT = """
     INSERT INTO tails (id, owner, name, digest, model_id, model_digest, source_prompt, tail_strength, image, fit_id,
         created_at, data)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+
+_KEPT = """
+    SELECT fits.number + tails.number - tails.fitted, fits.bytes + tails.bytes
+    FROM (SELECT count(*) AS number, coalesce(sum(picture_bytes), 0) AS bytes FROM fits WHERE owner = :owner) AS fits,
+        (SELECT count(*) AS number, count(fit_id) AS fitted, coalesce(sum(length(data)), 0) AS bytes
+        FROM tails WHERE owner = :owner) AS tails"""
 
 
 class TailTable(Tables):
@@ -29,6 +35,7 @@ class TailTable(Tables):
         image: str | None = None,
         fit_id: str | None = None,
         max_tails: int | None = None,
+        max_bytes: int | None = None,
     ) -> TailRow:
         """Keep a tail file.
 
@@ -39,20 +46,17 @@ class TailTable(Tables):
             image: SHA-256 of a picture that was put.
             fit_id: of the fit that made it.
             max_tails: that the owner may have; None for any number.
+            max_bytes: that they and their pictures may have; None for any number.
 
         Raises:
             TailError: it is no tail file.
             TailsFull: the owner has too many.
+            BytesFull: they are too large.
         """
         file = parse_tail_file(data)
         with self._referring(image), self._changing() as change:
-            check_tails(change.connection, owner, max_tails)
+            check_space(change.connection, owner, len(data), max_tails, max_bytes)
             return insert_tail(change, owner, name, data, file, image, fit_id)
-
-    def count_tails(self, owner: str) -> int:
-        """How many tails an owner has; a fit counts as its tail, whether it has one yet, or ever will."""
-        with self._database.reading() as connection:
-            return _count(connection, owner)
 
     def tail(self, owner: str, id: str) -> TailRow | None:
         """One tail."""
@@ -110,23 +114,22 @@ class TailTable(Tables):
         return True
 
 
-def check_tails(connection: Connection, owner: str, max_tails: int | None) -> None:
-    """Refuse another tail, or fit, as a part of the transaction that adds it.
+def check_space(
+    connection: Connection, owner: str, size_bytes: int, max_tails: int | None, max_bytes: int | None
+) -> None:
+    """Refuse another tail, or fit, of so many bytes, as a part of the transaction that adds it.
+
+    A fit counts as its tail, whether it has one yet, or ever will.
 
     Raises:
         TailsFull: the owner has too many.
+        BytesFull: they would be too large.
     """
-    if max_tails is not None and _count(connection, owner) >= max_tails:
+    tails, kept_bytes = connection.execute(_KEPT, {"owner": owner}).fetchone()
+    if max_tails is not None and tails >= max_tails:
         raise TailsFull(max_tails)
-
-
-def _count(connection: Connection, owner: str) -> int:
-    [count] = connection.execute(
-        "SELECT (SELECT count(*) FROM fits WHERE owner = :owner) + "
-        "(SELECT count(*) FROM tails WHERE owner = :owner AND fit_id IS NULL)",
-        {"owner": owner},
-    ).fetchone()
-    return int(count)
+    if max_bytes is not None and kept_bytes + size_bytes > max_bytes:
+        raise BytesFull(max_bytes)
 
 
 def insert_tail(

@@ -254,15 +254,6 @@ class QueueMachine(RuleBasedStateMachine):
             fit.end("failed")
 
     @some_claim
-    @rule(back=recent)
-    def end_cancelled(self, back: int) -> None:
-        claim = self.recent_claim(back)
-        fit = self.current(claim)
-        assert self.store.end_cancelled(claim.fit.id, claim.fit.fence) == (fit is not None)
-        if fit:
-            fit.end("cancelled")
-
-    @some_claim
     @rule(back=recent, counts=st.booleans())
     def requeue(self, back: int, counts: bool) -> None:
         claim = self.recent_claim(back)
@@ -407,7 +398,6 @@ def test_an_attempt_that_was_overtaken_changes_nothing(place: Place) -> None:
         assert not store.record_preview(id, fence, 1, b"stale")
         assert store.finish_fit(id, fence, TAIL) is None
         assert not store.fail_fit(id, fence, {"code": "x", "message": "y"})
-        assert not store.end_cancelled(id, fence)
         assert not store.requeue_fit(id, fence, counts=True)
         assert (store.fit("ann", id), store.events(id)) == before
 

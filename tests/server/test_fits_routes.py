@@ -14,9 +14,11 @@ from starlette.testclient import TestClient
 
 from engine.server import limits
 from engine.server.fit_prompts import TAIL_TOKENS
+from engine.server.fit_queue import MAX_LOST
 from engine.server.services import Services
 from tests.server.conftest import PATIENCE_S, wait_until
 from tests.server.serving import serving
+from tests.server.test_metrics import read
 from tests.server.test_tails_routes import DATA
 
 LEASE_S = 60
@@ -102,8 +104,20 @@ def test_events_come_as_they_happen(client: TestClient, services: Services, port
     following = portal.start_task_soon(lambda: _follow(services, place.rsplit("/", 1)[1]))
     claim = services.store.claim_fit(LEASE_S)
     assert claim is not None
-    services.store.end_cancelled(claim.fit.id, claim.fit.fence)
+    services.store.cancel_fit("local", claim.fit.id)
+    services.store.requeue_fit(claim.fit.id, claim.fit.fence, counts=False)
     assert following.result(PATIENCE_S) == ["queued", "started", "cancelled"]
+
+
+def test_fits_are_counted_by_how_they_end_wherever_they_do(client: TestClient, services: Services) -> None:
+    client.post(f"{submit(client).headers['location']}/cancel")
+    submit(client)
+    for _ in range(MAX_LOST):
+        claim = services.store.claim_fit(LEASE_S)
+        assert claim is not None
+        services.store.requeue_fit(claim.fit.id, claim.fit.fence, counts=True)
+    found = read(services.metrics)
+    assert found["hiper_fits_total", "cancelled"] == found["hiper_fits_total", "failed"] == 1
 
 
 def test_watchers_are_let_go_when_the_server_ends(

@@ -1,12 +1,13 @@
 """Where a setting comes from, and what is refused."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from engine.runtimes import RUNTIMES
 from engine.runtimes.buckets import BUCKETS
-from engine.server.settings import Runtime, SettingsError, load_settings
+from engine.server.settings import Runtime, SettingsError, load_settings, misspelt_variables
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +51,20 @@ def test_lists_in_the_environment_are_plain_words(text: str, monkeypatch: pytest
 def test_the_builds_variables_are_none_of_the_servers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HIPER_CUDA", "ON")
     load_settings()
+
+
+def test_a_misspelt_variable_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.startswith("HIPER_"):
+            monkeypatch.delenv(name)
+    for name in ("HIPER_MAX_EDITS", "hiper_port", "HIPER_CONFIG", "HIPER_NATIVE", "HIPERACTIVE"):
+        monkeypatch.setenv(name, "1")
+    assert misspelt_variables() == []
+    monkeypatch.setenv("HIPER_MAX_EDIT", "1")
+    monkeypatch.setenv("HIPER_XYZZY", "1")
+    like, unlike = misspelt_variables()
+    assert like.startswith("HIPER_MAX_EDIT is no setting, and is not looked at, HIPER_MAX_EDITS would be; see")
+    assert unlike == "HIPER_XYZZY is no setting, and is not looked at; see hiper-serve --help"
 
 
 def test_home_is_found() -> None:

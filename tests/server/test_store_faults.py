@@ -230,9 +230,10 @@ def test_an_older_database_is_copied_and_brought_up(tmp_path: Path) -> None:
     assert schema.version(old) == len(schema.MIGRATIONS)
     assert old.execute("SELECT id, data FROM tails").fetchall() == [(tail.id, TAIL)]
     old.close()
-    with pytest.raises(StoreError, match=r"at most 1 is known here; install a newer hiper-serve"):
+    with pytest.raises(StoreError, match=rf"at most {len(schema.MIGRATIONS)} is known here; install a newer"):
         FolderStore(tmp_path)
-    assert FolderStore.check(tmp_path) == ["the data is of version 2 instead of 1"]
+    wrong = f"the data is of version {len(schema.MIGRATIONS) + 1} instead of {len(schema.MIGRATIONS)}"
+    assert FolderStore.check(tmp_path) == [wrong]
     copy.replace(tmp_path / "hiper.db")
     store = FolderStore(tmp_path)
     assert store.tails("ann") == [tail]
@@ -255,3 +256,16 @@ def test_the_newest_database_is_not_copied(tmp_path: Path) -> None:
     for _ in range(2):
         FolderStore(tmp_path).close()
     assert not (tmp_path / "backups").exists()
+
+
+def test_the_first_version_is_brought_up_with_its_fits(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "hiper.db", isolation_level=None)
+    schema.migrate(connection, tmp_path / "backups", schema.MIGRATIONS[:1])
+    connection.execute(
+        "INSERT INTO fits (id, owner, name, settings, image, created_at) VALUES ('fit_a', 'ann', 'rex', ?, ?, 1)",
+        ('{"prompt": "a dog"}', "0" * 64),
+    )
+    connection.close()
+    with closing(FolderStore(tmp_path)) as store:
+        assert [fit.id for fit in store.fits("ann")] == ["fit_a"]
+        assert store.expect_fit("ann", max_active=9, max_queued=9, max_bytes=1) is None

@@ -1,5 +1,7 @@
 """Tails by HTTP. Oracle: the tail file itself, as `engine.tail_file` reads it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from starlette.testclient import TestClient
@@ -82,6 +84,20 @@ def test_what_is_no_tail_file_is_refused(client: TestClient, data: bytes) -> Non
     assert client.get("/v1/tails").json()["data"] == []
 
 
+@pytest.mark.parametrize("character", ["\x1b", "\x7f", "\x9b", "\u2028", "\u202e", "\u2066"])
+def test_names_cannot_steer_a_terminal(client: TestClient, character: str) -> None:
+    assert bring(client, name=f"Rex{character}31m").json()["param"] == "name"
+    named = {"": "a subject", " \n": "a subject", f"a {character}dog": "a dog", "x" * 99 + " y": "x" * 99}
+    for prompt, name in named.items():
+        data = serialize_tail_file(replace(FILE, info=replace(FILE.info, source_prompt=prompt)))
+        assert client.post("/v1/tails", files={"file": data}).json()["name"] == name
+
+
+@pytest.mark.parametrize("name", ["山田\u3000太郎", "👩\u200d🚀", "Åsa O'Hara"])
+def test_names_of_all_scripts_are_names(client: TestClient, name: str) -> None:
+    assert bring(client, name=name).json()["name"] == name
+
+
 def test_unknown_fields_are_refused(client: TestClient) -> None:
     answer = bring(client, nmae="Rex")
     assert (answer.status_code, answer.json()["param"]) == (422, "nmae")
@@ -105,10 +121,20 @@ def test_an_owner_keeps_so_many_tails_until_some_are_deleted(client: TestClient,
     for refused in (bring(client), client.post("/v1/fits", **fit)):
         assert (refused.status_code, refused.json()["code"]) == (429, "tails_full")
         assert refused.headers["x-should-retry"] == "false" and "delete some" in refused.json()["detail"]
+    assert client.delete(place).status_code == 204 and bring(client).status_code == 201
     other = {"authorization": f"Bearer {services.store.add_key('bob')[1]}"}
     assert client.post("/v1/tails", files={"file": DATA}, headers=other).status_code == 201
-    services.store.delete_tail("local", place.rsplit("/", 1)[1])
-    assert services.store.count_tails("local") == 1
+
+
+def test_an_owner_keeps_so_many_bytes_until_some_are_deleted(client: TestClient, services: Services) -> None:
+    fit = {"files": {"image": picture()}, "data": {"prompt": "a dog"}}
+    services.settings = services.settings.model_copy(update={"max_bytes_per_owner": len(picture()) + len(DATA) + 1000})
+    place = client.post("/v1/fits", **fit).headers["location"]
+    assert client.post(f"{place}/cancel").status_code == 200 and bring(client).status_code == 201
+    services.settings = services.settings.model_copy(update={"max_bytes_per_owner": 1000})
+    for refused in (bring(client), client.post("/v1/fits", **fit)):
+        assert (refused.status_code, refused.json()["code"]) == (429, "bytes_full")
+        assert refused.headers["x-should-retry"] == "false" and "delete some" in refused.json()["detail"]
 
 
 def test_nothing_is_stored_on_a_full_disk_and_reading_goes_on(client: TestClient, services: Services) -> None:

@@ -20,7 +20,7 @@ from engine.server.fit_runner import FitRunner
 from engine.server.messages import FitSettings
 from engine.server.records import Event, FitRow, FitState
 from engine.server.request_model import RequestModel
-from engine.server.routes.shared import PROBLEMS, STORES, After, Limit, Name, Page, binary, page
+from engine.server.routes.shared import PROBLEMS, STORES, After, Limit, Name, Page, binary, default_name, page
 from engine.server.services import Services, ServicesDep
 
 _EVENTS: Final[dict[int | str, dict[str, Any]]] = {
@@ -124,13 +124,14 @@ async def submit_fit(
     idempotency_key: IdempotencyKey = None,
 ) -> Fit:
     """Learn a tail from a picture; answered at once, and done some time later whatever happens in between."""
-    data, settings, name = await new.image.read(), new.settings(), new.name or new.prompt[:100]
+    data, settings, name = await new.image.read(), new.settings(), new.name or default_name(new.prompt)
     terms: dict[str, Any] = {
         "idempotency_key": idempotency_key,
         "payload_digest": await asyncio.to_thread(_digest, name, settings, data),
         "max_active": services.settings.max_fits_per_owner if caller.key is None else caller.key.max_fits,
         "max_queued": services.settings.max_queued_fits,
         "max_tails": services.settings.max_tails,
+        "max_bytes": services.settings.max_bytes_per_owner,
     }
     await asyncio.to_thread(services.fit_prompts.check, settings)
     # Decoding is dear: whoever has no room for a fit is told so before.
@@ -139,7 +140,7 @@ async def submit_fit(
         async with services.limits.turn(caller):
             upload = await services.uploads.decode(data)
         await asyncio.to_thread(services.store.put_image, upload.png)
-        submit = services.store.submit_fit
+        submit, terms["picture_bytes"] = services.store.submit_fit, len(upload.png)
         row = (await asyncio.to_thread(submit, caller.owner, name, settings, upload.sha256, **terms))[0]
         runner.wake()
     response.headers["location"] = f"/v1/fits/{row.id}"

@@ -1,5 +1,6 @@
 """What several routes have in common."""
 
+import re
 from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 
 from fastapi import Depends, Query
@@ -10,15 +11,23 @@ from engine.server.image_answers import OpenAiError
 
 Item = TypeVar("Item")
 
-# No control characters: a name ends up in headers and terminals.
+# A name ends up in headers and terminals: no control characters, of C0, of C1, or of the direction of writing.
+_CONTROLS: Final = r"\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
+_MAX_NAME: Final = 100
 Name = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=_MAX_NAME, pattern=rf"^[^{_CONTROLS}]+$"),
 ]
 Limit = Annotated[int, Query(ge=1, le=100, description="How many at most.")]
 After = Annotated[str | None, Query(max_length=64, description="Id of the last one that was seen.")]
 
 BEGINS: Final = (Depends(refuse_while_draining),)
 STORES: Final = (*BEGINS, Depends(require_room))
+
+
+def default_name(text: str) -> str:
+    """What of a text can be a `Name`."""
+    return re.sub(f"[{_CONTROLS}]", "", text).strip()[:_MAX_NAME].strip() or "a subject"
 
 
 class Problem(BaseModel):

@@ -1,6 +1,7 @@
 """Tails: list, bring, take along, rename and delete; a stranger's tail is as unknown as none."""
 
 import asyncio
+from functools import partial
 from typing import Annotated, Literal
 from urllib.parse import quote
 
@@ -11,7 +12,7 @@ from engine.server.auth import Caller, needs
 from engine.server.errors import ApiError
 from engine.server.records import TailRow
 from engine.server.request_model import RequestModel
-from engine.server.routes.shared import PROBLEMS, STORES, After, Limit, Name, Page, binary, page
+from engine.server.routes.shared import PROBLEMS, STORES, After, Limit, Name, Page, binary, default_name, page
 from engine.server.services import ServicesDep
 from engine.tail_file import MAX_SIZE_BYTES, SUFFIX, parse_tail_file
 
@@ -82,9 +83,9 @@ async def add_tail(
 ) -> Tail:
     """Bring a tail that was fitted elsewhere."""
     data = await new.file.read(MAX_SIZE_BYTES + 1)
-    name = new.name or parse_tail_file(data).info.source_prompt[:100]
-    add, max_tails = services.store.add_tail, services.settings.max_tails
-    row = await asyncio.to_thread(add, caller.owner, name, data, max_tails=max_tails)
+    name = new.name or default_name(parse_tail_file(data).info.source_prompt)
+    add, settings = partial(services.store.add_tail, caller.owner, name, data), services.settings
+    row = await asyncio.to_thread(add, max_tails=settings.max_tails, max_bytes=settings.max_bytes_per_owner)
     response.headers["location"] = f"/v1/tails/{row.id}"
     return describe(row)
 
