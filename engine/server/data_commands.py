@@ -8,6 +8,7 @@ from typing import Annotated, Final
 
 import typer
 
+from engine.server.caller import LOCAL
 from engine.server.console import reporting
 from engine.server.open_store import check_store, open_store
 from engine.server.records import SCOPES, Scope
@@ -88,7 +89,39 @@ def revoke(
     """Let a key open nothing more; what was made with it stays."""
     with _opened(context, data_dir) as store:
         if not store.revoke_key(id):
-            raise typer.BadParameter(f"{id!r} is no valid key's id; see: hiper-serve keys list")
+            raise _no_key(id)
+
+
+@keys.command()
+@reporting
+def rotate(
+    context: typer.Context,
+    id: Annotated[str, typer.Argument(metavar="ID", help="As `keys list` shows it.")],
+    data_dir: DataOption = None,
+) -> None:
+    """Print a new key in place of one that may be known to others; what was made with that one stays its."""
+    with _opened(context, data_dir) as store:
+        token = store.rotate_key(id)
+    if token is None:
+        raise _no_key(id)
+    typer.echo(f"the key of {id} until now opens nothing more; this one is not kept anywhere, so keep it", err=True)
+    typer.echo(token)
+
+
+@keys.command()
+@reporting
+def adopt(
+    context: typer.Context,
+    source: Annotated[str, typer.Argument(metavar="FROM", help=f"Id of a key, revoked or not, or {LOCAL}.")],
+    target: Annotated[str, typer.Argument(metavar="TO", help="Id of a valid key.")],
+    data_dir: DataOption = None,
+) -> None:
+    """Hand tails and fits over to another key, as those from before the first key, which are "local"'s."""
+    with _opened(context, data_dir) as store:
+        moved = store.adopt(source, target)
+    if moved is None:
+        raise _no_key(target)
+    typer.echo(f"tails: {moved[0]}, fits: {moved[1]}; they are {target}'s now")
 
 
 @data.command()
@@ -113,6 +146,10 @@ def check(context: typer.Context, data_dir: DataOption = None) -> None:
         typer.echo(problem)
     if problems:
         raise typer.Exit(StoreError.exit_code)
+
+
+def _no_key(id: str) -> typer.BadParameter:
+    return typer.BadParameter(f"{id!r} is no valid key's id; see: hiper-serve keys list")
 
 
 def _settings(context: typer.Context, data_dir: Path | None) -> Settings:

@@ -37,11 +37,48 @@ class KeyTable(Tables):
         if unknown := wanted - set(SCOPES):
             raise ValueError(f"scopes has {', '.join(sorted(unknown))}; use {', '.join(SCOPES)}")
         key = Key(new_id("key"), name, wanted, max_edits, edits_per_minute, max_fits, self._clock())
-        token = f"{_PREFIX}{key.id.removeprefix('key_')}{secrets.token_urlsafe(32)}"
+        token = _new_token(key.id)
         columns = (key.id, name, _digest(token), " ".join(sorted(wanted)), max_edits, edits_per_minute, max_fits)
         with self._database.writing() as connection:
             connection.execute("INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)", (*columns, key.created_at))
         return key, token
+
+    def rotate_key(self, id: str) -> str | None:
+        """Give a key another token, and return it; the old one opens nothing more. None if no such key is in use."""
+        token = _new_token(id)
+        with self._database.writing() as connection:
+            done = connection.execute(
+                "UPDATE keys SET token_sha256 = ? WHERE id = ? AND revoked_at IS NULL", (_digest(token), id)
+            )
+        return token if done.rowcount else None
+
+    def adopt(self, source: str, target: str) -> tuple[int, int] | None:
+        """Let all that one owner has be another's from now on.
+
+        Args:
+            source: the id of a key, in use or not, or "local".
+            target: the id of a key in use.
+
+        Returns:
+            How many tails and fits that are; None if there is no such key.
+        """
+        owners = {"source": source, "target": target}
+        with self._database.writing() as connection:
+            key = connection.execute("SELECT 1 FROM keys WHERE id = ? AND revoked_at IS NULL", (target,)).fetchone()
+            if key is None:
+                return None
+            # An idempotency key names one fit of an owner: that of the target.
+            connection.execute(
+                "UPDATE fits SET idempotency_key = NULL WHERE owner = :source AND idempotency_key IN "
+                "(SELECT idempotency_key FROM fits WHERE owner = :target)",
+                owners,
+            )
+            tails, fits = (
+                connection.execute(f"UPDATE {table} SET owner = :target WHERE owner = :source", owners).rowcount
+                for table in ("tails", "fits")
+            )
+            connection.execute("DELETE FROM turns WHERE owner = :source", owners)
+        return tails, fits
 
     def keys(self) -> list[Key]:
         """All keys, revoked ones too, oldest first."""
@@ -70,6 +107,10 @@ class KeyTable(Tables):
             row = connection.execute("SELECT * FROM keys WHERE id = ?", (id,)).fetchone()
         matches = hmac.compare_digest(_digest(token), row["token_sha256"] if row else _NO_DIGEST)
         return _key(row) if matches and row["revoked_at"] is None else None
+
+
+def _new_token(id: str) -> str:
+    return f"{_PREFIX}{id.removeprefix('key_')}{secrets.token_urlsafe(32)}"
 
 
 def _digest(token: str) -> str:

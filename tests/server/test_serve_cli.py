@@ -16,6 +16,7 @@ from engine.server.first_bundle import find_bundle
 from engine.server.folder_store import FolderStore
 from engine.server.settings import load_settings
 from tests.server.conftest import StartServer
+from tests.server.test_images_routes import TAIL
 
 MAKES_A_TOY = """
 import sys
@@ -68,6 +69,8 @@ def test_every_setting_is_an_option_or_named_in_help() -> None:
         (["--config", "nowhere.toml"], "nowhere.toml is no file"),
         (["keys", "add", "alice", "--scopes", "edit,root"], "are no scopes"),
         (["keys", "revoke", "key_x"], "is no valid key's id"),
+        (["keys", "rotate", "key_x"], "is no valid key's id"),
+        (["keys", "adopt", "local", "key_x"], "is no valid key's id"),
     ],
 )
 def test_wrong_options_are_code_2(arguments: list[str], found: str, data_dir: Path) -> None:
@@ -89,6 +92,25 @@ def test_a_key_is_printed_once_listed_and_revoked(data_dir: Path) -> None:
     [shown] = run("--data-dir", data_dir, "keys", "list", "--json").stdout.splitlines()
     assert json.loads(shown)["revoked_at"] is not None
     assert run("keys", "revoke", key.id, "--data-dir", data_dir).exit_code == 2
+
+
+def test_a_misspelt_variable_is_told(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HIPER_DATADIR", "/nowhere")
+    assert "HIPER_DATADIR is no setting" in run("keys", "list", "--data-dir", data_dir).stderr
+
+
+def test_a_key_is_rotated_and_adopts_what_was_there_before(data_dir: Path) -> None:
+    with closing(FolderStore(data_dir)) as store:
+        store.add_tail("local", "Rex", TAIL)
+    token = run("keys", "add", "alice", "--data-dir", data_dir).stdout.strip()
+    with closing(FolderStore(data_dir)) as store:
+        key = store.find_key(token)
+    assert key is not None
+    fresh = run("keys", "rotate", key.id, "--data-dir", data_dir).stdout.strip()
+    told = run("keys", "adopt", "local", key.id, "--data-dir", data_dir).stdout
+    assert told == f"tails: 1, fits: 0; they are {key.id}'s now\n"
+    with closing(FolderStore(data_dir)) as store:
+        assert store.find_key(token) is None and store.find_key(fresh) == key and store.tails(key.id)
 
 
 def test_a_backup_is_a_data_folder_and_check_looks_at_it(data_dir: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from engine.server.loss_curve import MAX_POINTS, extend
 from engine.server.messages import FitSettings
 from engine.server.records import FitRow
 from engine.server.store import Store
-from engine.server.store_errors import IdempotencyMismatch, QueueFull, QuotaReached, StoreError, TailsFull
+from engine.server.store_errors import BytesFull, IdempotencyMismatch, QueueFull, QuotaReached, StoreError, TailsFull
 from engine.tail_file import TailFile, serialize_tail_file, tail_digest
 from engine.tail_info import TailInfo
 from tests.server.shared import FolderPlace, Place
@@ -94,6 +94,29 @@ def test_wrong_and_revoked_tokens_find_nothing(store: Store) -> None:
     assert store.keys()[0].revoked_at is not None
     with pytest.raises(ValueError, match="scopes has root; use edit, fit, tails"):
         store.add_key("ann", ("root",))  # type: ignore[arg-type]
+
+
+def test_a_rotated_key_is_the_same_with_another_token(store: Store) -> None:
+    key, token = store.add_key("alice", max_edits=3)
+    fresh = store.rotate_key(key.id)
+    assert fresh and store.find_key(fresh) == key and store.find_key(token) is None
+    store.revoke_key(key.id)
+    assert store.rotate_key(key.id) is None and store.rotate_key("key_x") is None
+
+
+def test_a_key_adopts_all_that_another_owner_has(place: Place, store: Store) -> None:
+    old, new = (store.add_key(name)[0].id for name in ("old", "new"))
+    tail, brought = fitted(store, old, b"first"), store.add_tail(old, "max", TAIL)
+    fit, mine = submit(store, old, b"second", key="a"), submit(store, new, b"third", key="a")
+    assert store.adopt(old, "key_x") is None and store.adopt("nobody", new) == (0, 0)
+    assert store.adopt(old, new) == (2, 2)
+    assert store.fits(old) == store.tails(old) == []
+    assert {row.id for row in store.tails(new)} == {tail, brought.id}
+    assert {row.id for row in store.fits(new)} >= {fit.id, mine.id}
+    assert submit(store, new, b"third", key="a").id == mine.id
+    assert store.claim_fit(30) and store.finish_fit(fit.id, 1, TAIL)
+    with store._database.reading() as connection:
+        assert old not in {owner for [owner] in connection.execute("SELECT owner FROM turns")}
 
 
 def test_a_tail_is_kept_as_it_came(store: Store) -> None:
@@ -289,7 +312,7 @@ def test_quotas_count_what_is_queued_or_running(store: Store) -> None:
     with pytest.raises(QuotaReached):
         submit_as("ann")
     store.cancel_fit("ann", first.id)
-    store.end_cancelled(first.id, 1)
+    store.requeue_fit(first.id, 1, counts=False)
     submit_as("ann")
 
 
@@ -299,18 +322,40 @@ def test_an_owner_keeps_so_many_tails(place: Place, store: Store) -> None:
         return store.submit_fit(owner, "x", SETTINGS, image, max_active=9, max_queued=9, max_tails=2)[0]
 
     fit, brought = submit_as("ann"), store.add_tail("ann", "rex", TAIL, max_tails=2)
-    assert store.claim_fit(30) and store.count_tails("ann") == 2
-    assert store.finish_fit(fit.id, 1, TAIL) and store.count_tails("ann") == 2
+    assert store.claim_fit(30) and store.finish_fit(fit.id, 1, TAIL)
     with pytest.raises(TailsFull, match="2 tails and fits are kept, which is all that is permitted; delete some"):
         store.add_tail("ann", "max", TAIL, image=store.put_image(b"max"), max_tails=2)
     with pytest.raises(TailsFull):
         submit_as("ann")
     assert place.pictures() == {b"p"}
     assert submit_as("bob")
-    assert store.delete_tail("ann", brought.id) and store.count_tails("ann") == 1
+    assert store.delete_tail("ann", brought.id)
     store.cancel_fit("ann", submit_as("ann").id)
     with pytest.raises(TailsFull):
         submit_as("ann")
+
+
+def test_an_owner_keeps_so_many_bytes(place: Place, store: Store) -> None:
+    def submit_as(owner: str, most: int) -> FitRow:
+        picture, room = b"a picture", {"max_active": 9, "max_queued": 9, "max_bytes": most}
+        if store.expect_fit(owner, **room) is None:
+            room["picture_bytes"] = len(picture)
+        return store.submit_fit(owner, "x", SETTINGS, store.put_image(picture), **room)[0]
+
+    fit = submit_as("ann", 9)
+    store.cancel_fit("ann", fit.id)
+    for most in (9, 17):
+        with pytest.raises(BytesFull, match=f"pictures have {most} bytes at most, and have them already; delete some"):
+            submit_as("ann", most)
+    assert submit_as("bob", 9) and submit_as("ann", 18)
+    claim = store.claim_fit(30)
+    assert claim and store.record_preview(claim.fit.id, 1, 1, b"preview") and store.finish_fit(claim.fit.id, 1, TAIL)
+    kept = 9 + len(b"preview") + len(TAIL)
+    with pytest.raises(BytesFull):
+        store.add_tail(claim.fit.owner, "max", TAIL, max_bytes=kept + len(TAIL) - 1)
+    store.add_tail(claim.fit.owner, "max", TAIL, max_bytes=kept + len(TAIL) + 9)
+    assert store.delete_fit("ann", fit.id)
+    assert place.pictures() == {b"a picture", b"preview"}
 
 
 def test_a_fit_tells_its_story(store: Store) -> None:
@@ -354,7 +399,8 @@ def test_whoever_has_seen_the_last_progress_is_told_of_the_end(store: Store, end
     elif end == "fail":
         store.fail_fit(fit.id, 1, {"code": "diverged", "message": "no"})
     else:
-        store.end_cancelled(fit.id, 1)
+        store.cancel_fit("ann", fit.id)
+        store.requeue_fit(fit.id, 1, counts=False)
     [last] = store.events(fit.id, seen.seq)
     assert last.kind in ("succeeded", "failed", "cancelled")
 
