@@ -69,12 +69,6 @@ def receive(connection: socket.socket, kind: Kind) -> Message | None:
         return None
 
 
-async def send_async(writer: asyncio.StreamWriter, message: Message) -> None:
-    """Send a message, see `send`; wait while the other side is slow."""
-    writer.write(encode(message))
-    await writer.drain()
-
-
 async def receive_async(reader: asyncio.StreamReader, kind: Kind) -> Message | None:
     """Wait for a message, see `receive`."""
     try:

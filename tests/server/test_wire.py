@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from engine.server.messages import CancelEdit, EditDone, Message, Pixels, StartEdit, ToEngine, UnetCall
-from engine.server.wire import MAX_FRAME_BYTES, WireError, encode, receive, receive_async, send, send_async
+from engine.server.wire import MAX_FRAME_BYTES, WireError, encode, receive, receive_async, send
 
 EDIT = StartEdit(id="a", user="me", timeout_s=3, target_prompt="a dög", tail=b"\0\xff", seed=2**64 - 1, previews=3)
 
@@ -62,7 +62,8 @@ def test_pictures_pass_both_ways_and_both_kinds_of_reader() -> None:
         reader, writer = await asyncio.open_unix_connection(sock=theirs)
         message = await receive_async(reader, EditDone)
         assert message is not None
-        await send_async(writer, message)
+        writer.write(encode(message))
+        await writer.drain()
         writer.close()
         return message
 
