@@ -151,7 +151,7 @@ class Editor:
 
     def check(self, request: EditRequest) -> CheckedEdit:
         """Fill in what tail and model recommend, and refuse what cannot be done; see `check_request`."""
-        return check_request(request, self._bundle.manifest, self._schedule, self._prompts)
+        return check_request(request, self._bundle.manifest, self._schedule, self._bundle.tokenizer)
 
     def begin(self, checked: CheckedEdit) -> Edit:
         """Take up an edit; at most `max_edits` are under way."""

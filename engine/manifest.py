@@ -170,6 +170,11 @@ class Manifest:
     edit_psnr_db: float
     tools: Mapping[str, str]
 
+    @property
+    def digest(self) -> str:
+        """`model_digest`, as a `TailModel` calls it."""
+        return self.model_digest
+
     def __post_init__(self) -> None:
         for name in ("dim", "max_tokens", "image_size", "vae_factor", "latent_scale"):
             if getattr(self, name) <= 0:

@@ -1,31 +1,23 @@
 """Whether a bundle can do what is asked of it, and with which settings; needs no network, and any thread may ask."""
 
 from dataclasses import replace
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
+
+from tokenizers import Tokenizer
 
 from engine.edit_request import CheckedEdit, EditRequest
 from engine.errors import PromptError
 from engine.manifest import Manifest
 from engine.noise import check_seed
-from engine.prompt_encoder import PromptEncoder
+from engine.prompt_check import check_prompt
 from engine.schedule import NoiseSchedule, step_table
 from engine.tail_check import check_tail
 
 Value = TypeVar("Value")
 
 
-class _TailModel(NamedTuple):
-    """A bundle's model, as `check_tail` wants to see it."""
-
-    model_id: str
-    digest: str
-    family: str
-    dim: int
-    clip_skip: int
-
-
 def check_request(
-    request: EditRequest, manifest: Manifest, schedule: NoiseSchedule, prompts: PromptEncoder
+    request: EditRequest, manifest: Manifest, schedule: NoiseSchedule, tokenizer: Tokenizer
 ) -> CheckedEdit:
     """Fill in what tail and model recommend, and refuse what cannot be done.
 
@@ -38,10 +30,9 @@ def check_request(
         raise PromptError("prompt is empty but must say what is to be seen; write a few words, like 'a standing dog'")
     tail = request.tail
     if tail is not None:
-        model = _TailModel(manifest.model_id, manifest.model_digest, manifest.family, manifest.dim, manifest.clip_skip)
-        check_tail(tail.info, tail.tail.shape[1], model)
-    prompts.check(request.target_prompt, 0 if tail is None else len(tail.tail))
-    prompts.check(request.negative_prompt, 0)
+        check_tail(tail.info, tail.tail.shape[1], manifest)
+    check_prompt(request.target_prompt, tokenizer, manifest.max_tokens, 0 if tail is None else len(tail.tail))
+    check_prompt(request.negative_prompt, tokenizer, manifest.max_tokens, 0)
     check_seed(request.seed)
     return _complete(request, manifest, schedule)
 

@@ -5,12 +5,10 @@ from pathlib import Path
 from typing import Final
 
 from engine.bulk.rows import EditRow, Task, file_digest, read_rows
-from engine.bundle import Bundle
 from engine.edit_request import EditRequest
 from engine.manifest import Manifest
-from engine.prompt_encoder import PromptEncoder
+from engine.prompt_check import open_tokenizer
 from engine.request_check import check_request
-from engine.runtimes import RuntimeOptions
 from engine.tail_file import TailFile, read_tail_file
 
 _TAILS_AT_ONCE: Final = 64  # one has up to 4 MiB, and a table may name any number
@@ -28,9 +26,7 @@ def read_edits(path: Path, bundle: Path, manifest: Manifest, tail: Path | None =
     Raises:
         TableError: naming the rows that cannot be done.
     """
-    schedule = manifest.schedule.load()
-    # Only its tokenizer is used, so no runtime is chosen.
-    prompts = PromptEncoder(Bundle(bundle, manifest, "", "", RuntimeOptions()))
+    schedule, tokenizer = manifest.schedule.load(), open_tokenizer(bundle, manifest)
 
     @lru_cache(_TAILS_AT_ONCE)
     def known(tail: str) -> tuple[TailFile, str]:
@@ -48,7 +44,7 @@ def read_edits(path: Path, bundle: Path, manifest: Manifest, tail: Path | None =
             num_inference_steps=row.num_inference_steps,
             solver=row.solver,
         )
-        check_request(request, manifest, schedule, prompts)
+        check_request(request, manifest, schedule, tokenizer)
         return digest
 
     return read_rows(path, EditRow, check, {} if tail is None else {"tail": str(tail.absolute())})
