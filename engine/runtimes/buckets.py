@@ -1,19 +1,18 @@
 """Static shapes for any number of rows: pads to the next bucket and keeps what was compiled for it."""
 
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any, Final, Generic, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.recent import Recent
 from engine.runtimes import Network, TensorInfo, check_inputs
 
 BUCKETS: Final = (1, 2, 4, 8, 16, 32)
 _USEFUL: Final = (2, 8, 4, 16, 32)
 
 Shapes = dict[str, tuple[int, ...]]
-Value = TypeVar("Value")
 
 
 class BucketedNetwork:
@@ -45,27 +44,6 @@ class BucketedNetwork:
         shapes = {name: array.shape for name, array in padded.items()}
         network = self._compiled.get(tuple(shapes.values()), lambda: self._compile_for(shapes))
         return {name: array[:rows] for name, array in network(padded).items()}
-
-
-class Recent(Generic[Value]):
-    """The values that were asked for last.
-
-    Args:
-        most: that are kept.
-    """
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._values: OrderedDict[Hashable, Value] = OrderedDict()
-
-    def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
-        """The value of a key; made if it is not there, in place of the one that was not asked for the longest."""
-        if key not in self._values:
-            if len(self._values) == self._most:
-                self._values.popitem(last=False)
-            self._values[key] = make()
-        self._values.move_to_end(key)
-        return self._values[key]
 
 
 def choose_buckets(buckets: Sequence[int], most: int) -> list[int]:

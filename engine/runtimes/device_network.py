@@ -6,8 +6,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.recent import Recent
 from engine.runtimes import TensorInfo, check_inputs
-from engine.runtimes.buckets import BUCKETS, Recent, bucket_of, pad
+from engine.runtimes.buckets import BUCKETS, bucket_of, pad
 from engine.runtimes.cuda import Stream
 from engine.runtimes.device_buffer import DeviceArray, DeviceBuffer
 

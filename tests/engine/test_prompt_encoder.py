@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from engine.bundle import open_bundle
-from engine.errors import PromptError
 from engine.prompt_encoder import PromptEncoder, splice
 from hiper.tail import splice as hiper_splice
 
@@ -33,15 +32,6 @@ def test_the_texts_used_last_are_encoded_once(encoder: PromptEncoder) -> None:
     assert network.call_count == 3
     encoder.encode("a cat")
     assert network.call_count == 4
-
-
-def test_a_prompt_may_fill_the_rows_before_the_tail_and_no_more(encoder: PromptEncoder) -> None:
-    encoder.check(" ".join(["dog"] * 70), tail_tokens=5)
-    with pytest.raises(PromptError, match=r"prompt has 71 tokens but 70 fit .* a tail of 5; leave out 'cat'"):
-        encoder.check(" ".join(["dog"] * 70 + ["cat"]), tail_tokens=5)
-    encoder.check(" ".join(["dog"] * 75), tail_tokens=0)
-    with pytest.raises(PromptError, match="is no UTF-8 text; type it again"):
-        encoder.check("\ud800", tail_tokens=0)
 
 
 def test_splice_equals_hiper() -> None:
