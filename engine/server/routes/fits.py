@@ -62,7 +62,7 @@ class Preview(BaseModel):
     url: str
 
 
-class Fit(BaseModel):
+class ListedFit(BaseModel):
     """A fit, wherever it is on its way."""
 
     id: str
@@ -74,18 +74,23 @@ class Fit(BaseModel):
     step: int
     steps: int
     loss: float | None
-    losses: list[tuple[int, float]]
-    queue_position: int | None
-    eta_s: float | None
     attempt: int
     created_at: float
     started_at: float | None
     finished_at: float | None
     tail: str | None
     image: str
-    previews: list[Preview]
     error: dict[str, Any] | None
     events: str
+
+
+class Fit(ListedFit):
+    """A fit with all that is known of it."""
+
+    losses: list[tuple[int, float]]
+    queue_position: int | None
+    eta_s: float | None
+    previews: list[Preview]
 
 
 async def own_fit(fit_id: str, services: ServicesDep, caller: CallerDep) -> FitRow:
@@ -148,13 +153,12 @@ async def submit_fit(
 
 
 @router.get("")
-async def list_fits(services: ServicesDep, caller: CallerDep, limit: Limit = 100, after: After = None) -> Page[Fit]:
-    """The caller's fits, newest first."""
-
-    def read() -> list[Fit]:
-        return [describe(services, row) for row in services.store.fits(caller.owner, limit=limit + 1, after=after)]
-
-    return page(await asyncio.to_thread(read), limit)
+async def list_fits(
+    services: ServicesDep, caller: CallerDep, limit: Limit = 100, after: After = None
+) -> Page[ListedFit]:
+    """The caller's fits, newest first, without what only one fit is asked for."""
+    rows = await asyncio.to_thread(services.store.fits, caller.owner, limit=limit + 1, after=after)
+    return page([ListedFit(**_shown(row)) for row in rows], limit)
 
 
 @router.get("/{fit_id}")
@@ -210,30 +214,38 @@ async def read_image(services: ServicesDep, row: OwnFit) -> Response:
 
 def describe(services: Services, row: FitRow) -> Fit:
     """A fit as the interface shows it; reads from the store."""
-    place = f"/v1/fits/{row.id}"
-    news = services.store.pace(row.id) if row.state == "running" else []
+    shown, store = _shown(row), services.store
+    news = store.pace(row.id) if row.state == "running" else []
     return Fit(
-        id=row.id,
-        status=row.state,
-        name=row.name,
-        prompt=row.settings.prompt,
-        settings={key: value for key, value in msgspec.structs.asdict(row.settings).items() if key != "prompt"},
-        step=row.step,
-        steps=row.steps,
-        loss=row.loss,
+        **shown,
         losses=list(row.losses),
-        queue_position=services.store.queue_position(row.id) if row.state == "queued" else None,
+        queue_position=store.queue_position(row.id) if row.state == "queued" else None,
         eta_s=remaining_s(row, news, time.time()),
-        attempt=row.attempt,
-        created_at=row.created_at,
-        started_at=row.started_at,
-        finished_at=row.finished_at,
-        tail=row.tail_id,
-        image=f"{place}/image",
-        previews=[Preview(step=step, url=f"{place}/previews/{step}") for step in services.store.previews(row.id)],
-        error=None if row.error is None else dict(row.error),
-        events=f"{place}/events",
+        previews=[Preview(step=step, url=f"/v1/fits/{row.id}/previews/{step}") for step in store.previews(row.id)],
     )
+
+
+def _shown(row: FitRow) -> dict[str, Any]:
+    """What a fit's row tells by itself."""
+    place = f"/v1/fits/{row.id}"
+    return {
+        "id": row.id,
+        "status": row.state,
+        "name": row.name,
+        "prompt": row.settings.prompt,
+        "settings": {key: value for key, value in msgspec.structs.asdict(row.settings).items() if key != "prompt"},
+        "step": row.step,
+        "steps": row.steps,
+        "loss": row.loss,
+        "attempt": row.attempt,
+        "created_at": row.created_at,
+        "started_at": row.started_at,
+        "finished_at": row.finished_at,
+        "tail": row.tail_id,
+        "image": f"{place}/image",
+        "error": None if row.error is None else dict(row.error),
+        "events": f"{place}/events",
+    }
 
 
 def _event_data(fit_id: str, event: Event) -> str:
