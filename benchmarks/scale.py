@@ -22,7 +22,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import bootstrap
 from benchmarks.record import RECORDS, Samples, fail_if, interleave, summary, write_record
+from benchmarks.report import text
 from benchmarks.servers.client import Answer, play
 from benchmarks.servers.process import OURS, Served, Setup
 from benchmarks.servers.wishes import guidance_scale_of, make_wishes
@@ -81,7 +83,7 @@ def _strangers(last: Mapping[str, Sequence[Answer]]) -> dict[str, str]:
 
 
 def results(samples: Mapping[str, Samples], edits: int) -> dict[str, Any]:
-    """Throughput of each side, and ratios of throughput round by round, of which the median is told."""
+    """Throughput of each side, and ratios of throughput round by round, told by their median and its 95 % interval."""
     sides = {
         name: {**summary(one), "edits_per_s": 1e3 * edits / statistics.median(one.timed_ms)}
         for name, one in samples.items()
@@ -96,7 +98,8 @@ def _gain(samples: Mapping[str, Samples], side: str, base: str) -> dict[str, Any
     if side not in samples or base not in samples:
         return None
     ratios = [old / new for new, old in zip(samples[side].timed_ms, samples[base].timed_ms, strict=True)]
-    return {"median_ratio": statistics.median(ratios), "ratios": ratios}
+    estimate = bootstrap.median(ratios)
+    return {"median_ratio": estimate.value, "interval": [estimate.low, estimate.high], "ratios": ratios}
 
 
 def main(
@@ -134,7 +137,7 @@ def tables(found: Mapping[str, Any]) -> list[Table]:
     for name, one in found["Offline"].items():
         sides.add_row(name, f"{one['edits_per_s']:.2f}")
     for name, gain in found["gain"].items():
-        gains.add_row(name, "-" if gain is None else f"{gain['median_ratio']:.2f}")
+        gains.add_row(name, text.NONE if gain is None else text.estimate(bootstrap.median(gain["ratios"])))
     return [sides, gains]
 
 

@@ -19,6 +19,8 @@ KINDS = (
     "rows",
     "batching",
     "serve",
+    "scale",
+    "capacity",
     "startup",
     "unet",
     "fit",

@@ -12,6 +12,7 @@ from benchmarks.capacity.costs import choose
 from benchmarks.capacity.planning import Crowd, devices_needed, load_curve, most_per_s, within
 from benchmarks.capacity.replay import replay
 from benchmarks.capacity.simulation import Costs
+from benchmarks.report.build import compose
 from benchmarks.report.records import Record, RecordError, read_records
 from benchmarks.servers.rates import rate_of
 
@@ -132,6 +133,10 @@ def test_the_command_answers_and_writes_record_and_picture(folder: Path) -> None
     assert written.name == "capacity-toy" and written.settings["records"][0] == "rows-toy-20261124T120000Z.json"
     assert written.results["costs"] == {"step_ms": {"2": 10, "4": 12, "8": 16}, "text_ms": 0, "decode_ms": 4}
     assert [*written.results][1:] == ["most_edits_per_s", "one device", "devices", "against the server"]
+    devices, loads, against = compose([written])[2][0].blocks
+    assert [row[0] for row in devices.rows] == ["1", "2", "3"] and devices.rows[0][-1] == "200"
+    assert len(loads.rows) == 10 and loads.rows[0][-2:] == ["0", "200"]
+    assert against.rows[1][:2] == ["Offline: p50 ms", "100"]
     assert (folder / "plan.png").read_bytes().startswith(b"\x89PNG")
     refused = CliRunner().invoke(app, [*arguments, "--way", "tensorrt"])
     assert refused.exit_code == 1 and "way tensorrt is not in both records" in refused.output + str(refused.exception)

@@ -174,6 +174,17 @@ def test_servers_are_shown_scenario_by_scenario(make_record):
     ]
 
 
+def test_the_gate_counts_pictures(make_record):
+    shares = {"species": 0.5, "pose": 1.0}
+    results = {"vae_psnr_db": 27.0, "probe_on_rendered": shares, "from_detailed_text": {"collar": 0.5}}
+    gate = compose([read_record(make_record("fidelity-gate-menagerie", results, settings={"samples": 40}))])[2][0]
+    [table] = gate.blocks
+    assert (
+        table.rows[0][0] == "rendered: species" and table.rows[0][1].startswith("50.0 [") and table.rows[0][2] == "40"
+    )
+    assert table.rows[1][1] == "100" and table.rows[2][2] == "20"
+
+
 def test_a_batch_is_a_row_with_and_without_tails_of_its_own(make_record):
     one = {"samples_ms": [10.0, 11.0], "median_ms": 10.5, "edit_steps_per_s": 95.0}
     four = {"distinct": one, "shared": one}

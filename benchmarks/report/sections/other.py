@@ -10,13 +10,11 @@ from benchmarks.report.book import Book
 from benchmarks.report.page import Section, Table
 from benchmarks.report.records import Record
 
-TITLES = {"fidelity-gate": "Is the model good enough to measure edits on?"}
-
 
 def section(record: Record, book: Book) -> Section:
     """Every number that stands alone."""
     rows = [[name, text.number(value)] for name, value in numbers(record.results)]
-    return Section(TITLES.get(record.kind, record.name), [Table(("figure", "value"), rows)], [record])
+    return Section(record.name, [Table(("figure", "value"), rows)], [record])
 
 
 def numbers(node: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, float]]:
