@@ -235,6 +235,7 @@ def test_what_is_missing_and_what_is_refused_is_said(open_page: OpenPage, servic
     page = open_page(complains="422|415")
     learn = page.get_by_role("button", name="Learn this subject")
     learn.click()
+    expect(alert(page)).to_contain_text("Something is missing")
     expect(alert(page)).to_contain_text("There is no picture yet")
     expect(page.get_by_role("button", name="Choose a file")).to_be_focused()
     giant = tmp_path / "giant.png"
@@ -242,6 +243,7 @@ def test_what_is_missing_and_what_is_refused_is_said(open_page: OpenPage, servic
     os.truncate(giant, services.settings.max_body_bytes + 1)
     page.locator("#file").set_input_files(giant)
     learn.click()
+    expect(alert(page)).to_contain_text("The file is too large")
     expect(alert(page)).to_contain_text("this server takes at most 21.0 MB")
     page.locator("#file").set_input_files({"name": "a.png", "mimeType": "image/png", "buffer": b"no picture"})
     learn.click()

@@ -4,7 +4,7 @@ import { randomId, submitFit } from "./api.js";
 import { element, fromTemplate } from "./dom.js";
 import { EXAMPLES } from "./examples.js";
 import { Picker } from "./picker.js";
-import { clearProblem, showProblem } from "./problem.js";
+import { Problem, clearProblem, showProblem } from "./problem.js";
 import { go } from "./route.js";
 import { size } from "./words.js";
 
@@ -90,7 +90,7 @@ async function submit(library, form, picker, keys, place, button) {
   const missing = whatIsMissing(form, picker, library.info?.limits.max_body_bytes ?? Infinity);
   if (missing) {
     missing.target.focus();
-    return showProblem(place, new Error(missing.words), null);
+    return showProblem(place, new Problem(missing), null);
   }
   clearProblem(place);
   button.disabled = true;
@@ -129,15 +129,20 @@ function keysByContent() {
 function whatIsMissing(form, picker, maxBytes) {
   const chooser = /** @type {HTMLElement} */ (form.querySelector("#choose"));
   const prompt = field(form, "prompt");
-  if (!picker.file) return { words: "There is no picture yet; drop one, paste one, or choose one.", target: chooser };
+  if (!picker.file) return { code: "incomplete", detail: "There is no picture yet; choose one.", target: chooser };
   // Answered here, since a server that stops reading in the middle looks like one that is gone.
   if (picker.file.size > maxBytes)
     return {
-      words: `The picture has ${size(picker.file.size)}; this server takes at most ${size(maxBytes)}.`,
+      code: "too_large",
+      detail: `The picture has ${size(picker.file.size)}; this server takes at most ${size(maxBytes)}.`,
       target: chooser,
     };
   if (!prompt.value.trim())
-    return { words: "Say in a few words what the picture shows, such as “a standing dog”.", target: prompt };
+    return {
+      code: "incomplete",
+      detail: "Say in a few words what the picture shows, such as “a standing dog”.",
+      target: prompt,
+    };
   return null;
 }
 

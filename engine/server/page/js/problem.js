@@ -17,6 +17,7 @@ const TITLES = /** @type {Record<string, string>} */ ({
   tail_invalid: "This is no tail that can be used here",
   tail_not_found: "This subject is gone",
   fit_not_found: "This fit is gone",
+  incomplete: "Something is missing",
   too_large: "The file is too large",
   unsupported_media_type: "This kind of file cannot be read",
   image_invalid: "This picture cannot be used",
