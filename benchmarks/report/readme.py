@@ -65,9 +65,10 @@ def _edit(record: Record) -> str:
     for way, found in record.results.items():
         speed_up = text.estimate(figures[f"{way} / speed_up"].estimate)
         start, size = f"{found['first_picture_s']:.1f}", text.mebibytes(found["resident_bytes"])
-        rows.append([way, text.estimate(bootstrap.median(found["samples_ms"])), speed_up, start, size])
+        close = f"{found['psnr_db']:.0f}" if "psnr_db" in found else text.NONE
+        rows.append([way, text.estimate(bootstrap.median(found["samples_ms"])), speed_up, start, size, close])
     what = f"an edit on {settings['model']}, {settings['steps']} steps, {settings['image_size']} pixels"
-    return markdown_table(Table((what, "ms", "speed-up", "s to the first picture", "MiB"), rows))
+    return markdown_table(Table((what, "ms", "speed-up", "s to the first picture", "MiB", "dB to the first"), rows))
 
 
 def _rows(record: Record) -> str:

@@ -22,6 +22,7 @@ def test_the_tables_are_those_of_the_records_and_the_rest_stays(make_record, tmp
         f"`edit-menagerie-20260101T000000Z.json`: commit 111111111, other weights; A <fast> one, 2 cores, load 0.1; "
         f"95 % intervals in brackets.\n{END}\nAfter.\n"
     )
+    assert "| s to the first picture | MiB | dB to the first |" in content
     assert updated(content, read_records([records])) == content
 
 
