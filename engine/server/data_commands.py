@@ -22,6 +22,7 @@ DataOption = Annotated[
         metavar="FOLDER", help="Tails, fits, pictures and keys; one server each. [default: ~/.local/share/hiper-serve]"
     ),
 ]
+KeyArgument = Annotated[str, typer.Argument(metavar="ID", help="As `keys list` shows it.")]
 
 USUAL: Final = "edit,fit,tails"
 
@@ -83,7 +84,7 @@ def list_keys(
 @reporting
 def revoke(
     context: typer.Context,
-    id: Annotated[str, typer.Argument(metavar="ID", help="As `keys list` shows it.")],
+    id: KeyArgument,
     data_dir: DataOption = None,
 ) -> None:
     """Let a key open nothing more; what was made with it stays."""
@@ -96,7 +97,7 @@ def revoke(
 @reporting
 def rotate(
     context: typer.Context,
-    id: Annotated[str, typer.Argument(metavar="ID", help="As `keys list` shows it.")],
+    id: KeyArgument,
     data_dir: DataOption = None,
 ) -> None:
     """Print a new key in place of one that may be known to others; what was made with that one stays its."""
