@@ -272,7 +272,7 @@ def test_without_ray_it_says_what_to_install(tmp_path: Path) -> None:
     command = [sys.executable, "-c", code, "fit", "t.csv", "-o", "out"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 9
-    words = "ray is not installed but hiper-bulk needs it; run: pip install 'hiper[serve,ray]'"
+    words = "Ray is not installed but needed for this; run: pip install 'hiper[ray]'"
     assert result.stderr.strip() == f"error: {words}"
 
 
