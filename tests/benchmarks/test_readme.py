@@ -5,9 +5,9 @@ from typer.testing import CliRunner
 
 from benchmarks.cli import app
 from benchmarks.record import RECORDS, ROOT
-from benchmarks.report.doubts import doubts, shipped_digest
+from benchmarks.report.doubts import SHIPPED, doubts, shipped_digest
 from benchmarks.report.readme import BEGIN, END, tables, update_readme, updated
-from benchmarks.report.records import RecordError, read_record, read_records
+from benchmarks.report.records import RecordError, newest, read_record, read_records
 
 README = f"# A project\n\nBefore.\n{BEGIN}\nold\n{END}\nAfter.\n"
 
@@ -59,6 +59,11 @@ def test_records_of_every_script_have_a_table():
     made = tables(read_records([RECORDS]))
     for words in ("an edit on", "a fit step of", "a whole fit on", "held-out animals"):
         assert words in made
+
+
+def test_what_is_published_of_menagerie_can_be_repeated_with_what_ships():
+    published = [record for record in newest(read_records([RECORDS])) if record.settings.get("model") == SHIPPED]
+    assert {record.path.name: reasons for record in published if (reasons := doubts(record))} == {}
 
 
 def test_the_readme_says_what_the_records_say():
