@@ -164,6 +164,7 @@ class HiPer:
         tail_strength: float | None = None,
         batch_size: int = 4,
         callback: Callable[[int, int, Tensor], None] | None = None,
+        keep: Callable[[list[Image.Image]], None] | None = None,
     ) -> list[Image.Image]:
         """Sample pictures of a subject for other prompts.
 
@@ -180,6 +181,7 @@ class HiPer:
             tail_strength: 1 as fitted, less loosens the source's identity; what the tail suggests if None.
             batch_size: pictures sampled at once.
             callback: called with step, timestep and latents after every step of every batch.
+            keep: called with the pictures of every batch as soon as they are there.
 
         Returns:
             Pictures of the first prompt, then of the next; `info` of each tells how to make it again.
@@ -206,12 +208,15 @@ class HiPer:
         embeddings = self.embed(tail, prompts, config.tail_strength).repeat_interleave(len(seeds), 0)
         negative = self.model.encode_prompt(config.negative_prompt) if config.guidance_scale > 1 else None
         noise = self._noise([one for _, one in wishes], generator)
+        model = self.model.model_id, self.model.digest
         pictures: list[Image.Image] = []
         for part, embedding in zip(noise.split(batch_size), embeddings.split(batch_size), strict=True):
-            pictures += self._sample(part, embedding, negative, config, callback)
-        model = self.model.model_id, self.model.digest
-        for picture, (text, one) in zip(pictures, wishes, strict=True):
-            picture.info.update(describe_edit(*model, tail, text, None if generator else one, config))
+            batch = self._sample(part, embedding, negative, config, callback)
+            for picture, (text, one) in zip(batch, wishes[len(pictures) :], strict=False):
+                picture.info.update(describe_edit(*model, tail, text, None if generator else one, config))
+            pictures += batch
+            if keep is not None:
+                keep(batch)
         return pictures
 
     def embed(self, tail: Tail | None, prompt: str | Sequence[str], tail_strength: float | None = None) -> Tensor:

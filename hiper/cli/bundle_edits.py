@@ -32,6 +32,7 @@ class BundleEdits:
         *,
         seed: int | Sequence[int] = 0,
         callback: Callable[[], None] | None = None,
+        keep: Callable[[list[Image.Image]], None] | None = None,
         **wishes: Any,
     ) -> list[Image.Image]:
         """Sample pictures of a subject for other prompts.
@@ -41,6 +42,7 @@ class BundleEdits:
             prompt: one or several wishes.
             seed: a picture's own, or several for each prompt.
             callback: called after every step of every picture.
+            keep: called with the pictures of every batch as soon as they are there.
             wishes: fields of EditConfig; None is no wish.
 
         Returns:
@@ -59,7 +61,10 @@ class BundleEdits:
         pictures = []
         for start in range(0, len(requests), BATCH_SIZE):
             results = self._editor.edit(requests[start : start + BATCH_SIZE], callback and (lambda step: callback()))
-            pictures += [self._picture(result, config) for result in results]
+            batch = [self._picture(result, config) for result in results]
+            pictures += batch
+            if keep is not None:
+                keep(batch)
         return pictures
 
     def _picture(self, result: EditResult, config: EditConfig) -> Image.Image:

@@ -67,19 +67,28 @@ class EditRun(ABC):
         """Read the tail, then what edits with it."""
 
     def run(self) -> None:
-        """Sample everything, then save it: all or nothing."""
+        """Sample everything; each picture is saved when its batch is done, and stays however the command ends."""
         check_prompts(self.prompts)
+        edits: list[dict[str, Any]] = []
+
+        def keep(pictures: Sequence[Image.Image]) -> None:
+            with folder.staged() as staging:
+                edits.extend(save_edits(pictures, folder, staging, self.stem, self.text))
+
         with OutputFolder(self.output) as folder:
             loaded = self.load()
             config = self._config(loaded)
             start = time.perf_counter()
-            with edit_progress(self.batches, config) as callback:
-                options = {**self.wishes, "callback": callback}
-                pictures = loaded.hiper.edit(loaded.tail, self.prompts, seed=self.seeds, **options)
-                drawings = self.draw(loaded, pictures, options | {"seed": self.seeds[0]})
+            try:
+                with edit_progress(self.batches, config) as callback:
+                    options = {**self.wishes, "callback": callback}
+                    pictures = loaded.hiper.edit(loaded.tail, self.prompts, seed=self.seeds, keep=keep, **options)
+                    drawings = self.draw(loaded, pictures, options | {"seed": self.seeds[0]})
+            except KeyboardInterrupt:
+                wanted = len(self.prompts) * len(self.seeds)
+                raise KeyboardInterrupt(f"stopped; {len(edits)} of {wanted} pictures are in {folder.path}") from None
             edit_s = time.perf_counter() - start
             with folder.staged() as staging:
-                edits = save_edits(pictures, folder, staging, self.stem, self.text)
                 drawn = [save_drawing(drawing, folder, staging, stem) for stem, drawing in drawings]
         say(f"sampled in {edit_s:.1f} s, {config.num_inference_steps} steps a picture")
         facts = {"tail_sha256": loaded.tail.digest, "settings": asdict(config), "edit_s": round(edit_s, 2)}

@@ -65,7 +65,13 @@ class FitRun:
             config = self._config(hiper)
             tail, facts = self._fit(hiper, sources, config, init, folder)
             facts |= self._edit_or_stop(hiper, tail, sources[0].picture, folder)
-        paths = [facts["tail"], *(edit["path"] for edit in facts["edits"]), facts["sheet"]]
+        paths = [
+            facts["tail"],
+            facts["loss_curve"],
+            facts["snapshots"],
+            *(edit["path"] for edit in facts["edits"]),
+            facts["sheet"],
+        ]
         print_results([path for path in paths if path], describe(hiper) | facts, self.as_json)
 
     @property

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from hiper.cli import edit
 from hiper.cli.edit import parse_seeds
+from hiper.sample import sample
 from hiper.snapshot_file import SnapshotError
 from hiper.tail import load
 from hiper.tail_choice import choose_tail
@@ -129,3 +130,18 @@ def test_snapshots_of_another_fit_are_refused(fitted):
     assert choose_tail(tail, snapshots, 4).digest == tail.digest
     with pytest.raises(SnapshotError, match="belongs to another fit than the tail; keep the two files of one fit"):
         choose_tail(replace(tail, vectors=tail.vectors + 1), snapshots, 4)
+
+
+def test_ctrl_c_keeps_the_pictures_of_finished_batches(hiper_edit, fitted, where, tmp_path, monkeypatch):
+    batches = []
+
+    def interrupted(*arguments, **options):
+        batches.append(arguments)
+        if len(batches) > 1:
+            raise KeyboardInterrupt
+        return sample(*arguments, **options)
+
+    monkeypatch.setattr("hiper.pipeline.sample", interrupted)
+    called = hiper_edit(fitted, "a cat", *where, "--seeds", "0-5")
+    assert called.exit_code == 130 and f"stopped; 4 of 6 pictures are in {tmp_path / 'out'}" in called.stderr
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"rex-a-cat-{seed}.png" for seed in range(4)]

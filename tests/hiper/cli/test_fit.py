@@ -32,6 +32,7 @@ def test_a_picture_becomes_a_tail_and_edits(hiper_fit, rex, short, sd1_folder, t
     assert called.exit_code == 0, called.stderr
     assert [path.name for path in called.paths] == [
         "rex.hiper.safetensors",
+        "rex-loss.png",
         "rex-a-sitting-dog-0.png",
         "rex-a-cat-0.png",
         "rex-sheet.png",
