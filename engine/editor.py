@@ -1,6 +1,6 @@
 """Prompt and tail to picture: the networks of a bundle around a batch of rows; knows no HTTP."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from time import perf_counter
@@ -17,7 +17,7 @@ from engine.preview import fit_colors, preview
 from engine.prompt_encoder import PromptEncoder, splice
 from engine.request_check import check_request
 from engine.row_kernels import Floats, Pixels
-from engine.row_memory import HostRows, place_beside, run
+from engine.row_memory import place_beside
 from engine.rows import RowBatch, RowEdit
 from engine.runtimes import Network
 from engine.runtimes.buckets import BUCKETS, BucketedNetwork, choose_buckets
@@ -112,10 +112,12 @@ class Editor:
         self._prompts = PromptEncoder(bundle)
         self._schedule = manifest.schedule.load()
         place = place_beside(bundle.unet)
-        self.rows_on_gpu = place is not HostRows
-        self._rows = RowBatch(self._latent_shape, (manifest.max_tokens, manifest.dim), self.buckets, max_edits, place)
+        self.rows_on_gpu = place.on_gpu
+        self._unet = place.call
+        prompt_shape = (manifest.max_tokens, manifest.dim)
+        self._rows = RowBatch(self._latent_shape, prompt_shape, self.buckets, max_edits, place.memory)
         self._stepping: list[Edit] = []
-        self._inputs: Mapping[str, Any] = {}
+        self._inputs: dict[str, Any] = {}
         self._answer: Any = None
 
     def edit(
@@ -195,7 +197,7 @@ class Editor:
         if not self._stepping:
             return None
         start = perf_counter()
-        self._answer = run(self._bundle.unet, self._inputs)
+        self._answer = self._unet(self._inputs)["out_sample"]
         latency_ms = 1e3 * (perf_counter() - start)
         for edit in self._stepping:
             edit.unet_ms.append(latency_ms)
@@ -241,7 +243,7 @@ class Editor:
     def warm_up(self) -> None:
         """Run every network in every shape it will be asked for: runtimes compile at the first call of each."""
         for bucket in self.buckets:
-            run(self._bundle.unet, self._rows.inputs(bucket))
+            self._unet(self._rows.inputs(bucket))
         self.edit([EditRequest("warm-up", num_inference_steps=1)])
 
 

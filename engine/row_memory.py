@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from engine.row_kernels import Floats, RowArrays, advance, has_cuda_kernels
 from engine.runtimes import Network
-from engine.runtimes.device_buffer import DeviceArray
 from engine.runtimes.device_network import DeviceNetwork
 
 
@@ -111,17 +110,24 @@ class HostRows:
         return np.array(self._arrays.x0[slot].reshape(self._shapes.latents))
 
 
-def place_beside(unet: Network) -> Callable[[RowShapes], RowMemory]:
-    """What makes the memory for a UNet: on its GPU if there are kernels to change it there, and else on the host."""
+class Place(NamedTuple):
+    """Where rows lie beside a UNet.
+
+    Attributes:
+        memory: makes it.
+        call: calls the UNet on what such memory gives, and returns what it takes.
+        on_gpu: whether it is a GPU's.
+    """
+
+    memory: Callable[[RowShapes], RowMemory]
+    call: Callable[[dict[str, Any]], Mapping[str, Any]]
+    on_gpu: bool
+
+
+def place_beside(unet: Network) -> Place:
+    """The place for a UNet's rows: its GPU if there are kernels to change them there, and else the host."""
     if isinstance(unet, DeviceNetwork) and has_cuda_kernels():
         from engine.device_rows import DeviceRows
 
-        return partial(DeviceRows, stream=unet.stream)
-    return HostRows
-
-
-def run(unet: Network, inputs: Mapping[str, Any]) -> Any:
-    """Run a UNet on what its memory gave, and return what its memory takes."""
-    if isinstance(unet, DeviceNetwork) and isinstance(inputs["sample"], DeviceArray):
-        return unet.run_in_place(inputs)["out_sample"]
-    return unet(inputs)["out_sample"]
+        return Place(partial(DeviceRows, stream=unet.stream), unet.run_in_place, on_gpu=True)
+    return Place(HostRows, unet, on_gpu=False)

@@ -38,15 +38,22 @@ ONE = EditRequest("a dog", TAIL, num_inference_steps=3)
 
 
 class WaitingNetwork:
-    """A UNet that answers as often as it was permitted to; `rows` knows the call that waits, too."""
+    """A UNet that answers as often as it was permitted to; `rows` knows the call that waits, too.
+
+    An `error` is what its next call raises at once.
+    """
 
     def __init__(self, network: Any) -> None:
         self._network = network
         self.inputs = network.inputs
         self.permits = threading.Semaphore(0)
         self.rows: list[int] = []
+        self.error: Exception | None = None
 
     def __call__(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        if self.error is not None:
+            error, self.error = self.error, None
+            raise error
         self.rows.append(len(inputs["sample"]))
         assert self.permits.acquire(timeout=PATIENCE_S)
         answer: dict[str, NDArray[Any]] = self._network(inputs)
@@ -195,16 +202,13 @@ def test_a_poisoned_edit_fails_alone(bundle: Bundle) -> None:
             picture(bad)
 
 
-def test_a_failing_network_fails_the_edits_of_its_call_and_no_later_one(bundle: Bundle) -> None:
-    working = bundle.unet
-
+def test_a_failing_network_fails_the_edits_of_its_call_and_no_later_one(bundle: Bundle, unet: WaitingNetwork) -> None:
     def failing(inputs: Any) -> Any:
-        bundle.__dict__["unet"] = working
-        raise MemoryError("no memory")
+        raise MemoryError
 
-    editor = Editor(bundle)
-    bundle.__dict__["unet"] = failing
-    with Batcher(editor) as batcher:
+    unet.permits.release(100)
+    unet.error = MemoryError("no memory")
+    with Batcher(Editor(bundle)) as batcher:
         with pytest.raises(MemoryError, match="no memory"):
             picture(batcher.submit(ONE))
         picture(batcher.submit(ONE))
@@ -228,12 +232,8 @@ def test_a_callback_that_raises_ends_its_own_edit(bundle: Bundle) -> None:
 
 def test_an_edit_that_ended_while_its_next_call_fails_ends_once(bundle: Bundle, unet: WaitingNetwork) -> None:
     def fail(progress: Progress) -> None:
-        bundle.__dict__["unet"] = breaks
+        unet.error = MemoryError()
         raise ZeroDivisionError
-
-    def breaks(inputs: Any) -> Any:
-        bundle.__dict__["unet"] = unet
-        raise MemoryError
 
     with Batcher(Editor(bundle)) as batcher:
         other = batcher.submit(replace(ONE, num_inference_steps=50))

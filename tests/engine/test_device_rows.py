@@ -8,7 +8,7 @@ import pytest
 
 from engine import device_rows, row_memory
 from engine.device_rows import DeviceRows
-from engine.row_memory import HostRows, RowShapes, place_beside, run
+from engine.row_memory import HostRows, RowShapes, place_beside
 from engine.rows import RowBatch, RowEdit
 from engine.runtimes import TensorInfo
 from engine.runtimes.cuda import Stream
@@ -96,21 +96,24 @@ def play(batch: RowBatch, call: Any, seed: int) -> list[Any]:
 def test_edits_on_a_gpu_are_those_on_the_host(network: DeviceNetwork, seed: int) -> None:
     host = play(RowBatch(LATENTS, PROMPT, [1, 2, 4, 8], 4), lambda inputs: unet(**inputs), seed)
     place = place_beside(network)
-    device = play(RowBatch(LATENTS, PROMPT, [1, 2, 4, 8], 4, place), lambda inputs: run(network, inputs), seed)
+    batch = RowBatch(LATENTS, PROMPT, [1, 2, 4, 8], 4, place.memory)
+    device = play(batch, lambda inputs: place.call(inputs)["out_sample"], seed)
+    assert place.on_gpu
     assert len(host) == len(device) > 40
     for ours, theirs in zip(device, host, strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
 def test_a_step_copies_only_its_numbers(network: DeviceNetwork, gpu: SimpleNamespace) -> None:
-    batch = RowBatch(LATENTS, PROMPT, [8], 4, place_beside(network))
+    place = place_beside(network)
+    batch = RowBatch(LATENTS, PROMPT, [8], 4, place.memory)
     pair = edits(3)[1:]
     for one in pair:
         batch.join(one)
     answer, copied = None, []
     for _ in range(3):
         before = gpu.cuda.copied_bytes
-        answer = run(network, batch.turn(answer, pair))
+        answer = place.call(batch.turn(answer, pair))["out_sample"]
         copied.append(gpu.cuda.copied_bytes - before)
     rows, step = sum(one.rows for one in pair), 48
     assert copied == [2 * step + rows * 4 * 7 * 5, 2 * step, 2 * step]
@@ -134,8 +137,9 @@ def test_memory_goes_back(network: DeviceNetwork, gpu: SimpleNamespace) -> None:
 
 def test_without_kernels_rows_stay_on_the_host(network: DeviceNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(row_memory, "has_cuda_kernels", lambda: False)
-    assert place_beside(network) is HostRows
-    batch = RowBatch(LATENTS, PROMPT, [2], 2, place_beside(network))
+    place = place_beside(network)
+    assert place.memory is HostRows and not place.on_gpu
+    batch = RowBatch(LATENTS, PROMPT, [2], 2, place.memory)
     one = edits(2)[1]
     batch.join(one)
-    np.testing.assert_array_equal(run(network, inputs := batch.turn(None, [one])), unet(**inputs))
+    np.testing.assert_array_equal(place.call(inputs := batch.turn(None, [one]))["out_sample"], unet(**inputs))

@@ -148,12 +148,13 @@ def test_an_infinite_edit_says_so_and_the_next_one_works(bundle: Bundle, editor:
     assert_same(editor.edit(REQUESTS[:1])[0], edit_plainly(bundle, REQUESTS[0]))
 
 
-def test_a_runtime_that_fails_leaves_the_editor_usable(bundle: Bundle, editor: Editor) -> None:
-    unet = bundle.unet
-    bundle.__dict__["unet"] = Mock(side_effect=MemoryError)
+def test_a_runtime_that_fails_leaves_the_editor_usable(bundle: Bundle) -> None:
+    unet = bundle.__dict__["unet"] = Mock(wraps=bundle.unet, inputs=bundle.unet.inputs)
+    editor = Editor(bundle)
+    unet.side_effect = MemoryError
     with pytest.raises(MemoryError):
         editor.edit(REQUESTS)
-    bundle.__dict__["unet"] = unet
+    unet.side_effect = None
     assert_same(editor.edit(REQUESTS[:1])[0], edit_plainly(bundle, REQUESTS[0]))
 
 
