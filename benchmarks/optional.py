@@ -23,9 +23,10 @@ def optional(package: str, extra: str) -> Any:
 
 def lacks_onnxruntime_cuda() -> str:
     """Why ONNX Runtime cannot use an NVIDIA GPU here; empty if it can."""
-    import onnxruntime
+    from engine.runtimes.onnxruntime_session import CUDA, check_provider
 
-    found = onnxruntime.get_available_providers()
-    if "CUDAExecutionProvider" in found:
-        return ""
-    return f"this ONNX Runtime has {' and '.join(found)} but not CUDAExecutionProvider; pip install onnxruntime-gpu"
+    try:
+        check_provider(CUDA)
+    except RuntimeMissingError as error:
+        return str(error)
+    return ""
