@@ -11,6 +11,8 @@ from engine.errors import HiPerError, RuntimeMissingError
 
 # Ray puts workers 15 below everything else, and our networks with them; whoever wants that says nice.
 _NICENESS: Final = ("RAY_worker_niceness", "0")
+# An attempt to join takes 40 s, and Ray makes twenty.
+_ATTEMPTS: Final = ("RAY_NUM_REDIS_GET_RETRIES", "1")
 
 
 class ClusterError(HiPerError):
@@ -45,7 +47,9 @@ def joined(address: str, *, cpus: int, store_bytes: int, **options: Any) -> Iter
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault(*_NICENESS)
     where: dict[str, Any] = {"address": address}
-    if not address:
+    if address:
+        os.environ.setdefault(*_ATTEMPTS)
+    else:
         os.environ["RAY_AUTH_MODE"] = "token"  # whoever can reach its ports could run what they like
         where = {"address": "local", "num_cpus": cpus, "object_store_memory": store_bytes}
         where |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}

@@ -229,6 +229,14 @@ def test_a_worker_is_on_one_machine_of_a_cluster(
 
 
 @pytest.mark.slow
+def test_a_cluster_that_is_not_there_is_not_waited_for_long(
+    start: Callable[..., Run], arguments: Callable[[Path], list[str | Path]], write_table: WriteTable
+) -> None:
+    code, _, stderr = start(*arguments(write_table(wishes(1))), "--ray-address", "127.0.0.1:1").end()
+    assert code == 28 and "error: cluster 127.0.0.1:1 cannot be joined: " in stderr and "see --ray-address" in stderr
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_keeps_what_is_finished_and_failures_have_reasons(
     start: Callable[..., Run],
