@@ -28,7 +28,7 @@ from benchmarks.record import RECORDS, ROOT, Samples, describe, fail_if, interle
 from benchmarks.ways import FAST, GENAI, Job, check_way, is_exact
 from benchmarks.worker import Worker
 from engine.bundle_files import read_manifest
-from hiper.psnr import psnr_db as psnr_db
+from hiper.psnr import psnr_db
 
 QUESTION = "Time of a guided edit from prompt to pixels, start to first picture, and memory: the engine, and others"
 WAYS = ("diffusers", "onnxruntime", "openvino", "openvino-fast")

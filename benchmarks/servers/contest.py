@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.edit import LEAST_PSNR_DB, psnr_db
+from benchmarks.edit import LEAST_PSNR_DB
 from benchmarks.servers.client import Answer, play
 from benchmarks.servers.process import Served, Setup
+from hiper.psnr import psnr_db
 
 Pictures = list[NDArray[np.uint8]]
 

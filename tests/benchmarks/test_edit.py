@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from benchmarks import edit
-from benchmarks.edit import WAYS, measure, psnr_db, table, thumbnail
+from benchmarks.edit import WAYS, measure, table, thumbnail
 from benchmarks.ways import Job, check_way, is_exact
 from benchmarks.worker import Worker
 from tests.engine.conftest import write_toy_bundle
@@ -91,14 +91,6 @@ def test_ways_have_names_that_say_what_they_compute_in() -> None:
             ValueError, match=rf"^there is no way '{way}'; use one of diffusers, reference, openvino-genai"
         ):
             check_way(way)
-
-
-def test_psnr_is_that_of_its_definition() -> None:
-    black = np.zeros((4, 4, 3), np.uint8)
-    assert psnr_db(black, black) == 100
-    assert psnr_db(black + np.uint8(255), black) == 0
-    assert psnr_db(black + np.uint8(51), black) == pytest.approx(20 * np.log10(5))
-    assert psnr_db(black[:2], black) == 0
 
 
 def test_a_thumbnail_is_the_picture_but_small() -> None:

@@ -13,6 +13,8 @@ const TITLES = /** @type {Record<string, string>} */ ({
   beyond_quota: "That is more than the key allows",
   deadline_missed: "It took too long",
   disk_full: "The server's disk is full",
+  tails_full: "There is no room for another subject",
+  bytes_full: "There is no room for another subject",
   prompt_invalid: "The prompt cannot be used",
   tail_invalid: "This is no tail that can be used here",
   tail_not_found: "This subject is gone",
