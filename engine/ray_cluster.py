@@ -11,8 +11,8 @@ from engine.errors import HiPerError, RuntimeMissingError
 
 # Ray puts workers 15 below everything else, and our networks with them; whoever wants that says nice.
 _NICENESS: Final = ("RAY_worker_niceness", "0")
-# An attempt to join takes 40 s, and Ray makes twenty.
-_ATTEMPTS: Final = ("RAY_NUM_REDIS_GET_RETRIES", "1")
+# An attempt to join takes 40 s; Ray would make twenty in silence.
+_ATTEMPTS: Final = ("RAY_NUM_REDIS_GET_RETRIES", "2")
 
 
 class ClusterError(HiPerError):
