@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from engine.errors import HiPerError, RuntimeMissingError
 
+_REQUIRED: Final = {"RAY_USAGE_STATS_ENABLED": "0"}
 # Ray puts workers 15 below everything else, and our networks with them; whoever wants that says nice.
 _NICENESS: Final = ("RAY_worker_niceness", "0")
 # An attempt to join takes 40 s; Ray would make twenty in silence.
@@ -44,7 +45,7 @@ def joined(address: str, *, cpus: int, store_bytes: int, **options: Any) -> Iter
     Raises:
         ClusterError: it cannot be joined or started.
     """
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.update(_REQUIRED)
     os.environ.setdefault(*_NICENESS)
     where: dict[str, Any] = {"address": address}
     if address:

@@ -93,17 +93,20 @@ def test_a_full_device_refuses_and_serves_the_others() -> None:
 
 
 class VirtualTime:
-    """A clock that the networks of a bundle move on; whoever arrives meanwhile is submitted meanwhile."""
+    """A clock that the networks of a bundle move on once it plays; whoever arrives meanwhile is submitted meanwhile."""
 
     def __init__(self, bundle: Bundle, costs: Costs, edits: list[Edit]) -> None:
         self.now_ms = 0.0
         self.ends_ms: dict[int, float] = {}
         self._edits, self._submitted = edits, 0
         self._over = threading.Event()
+        self._batcher: Batcher | None = None
         for name, cost in (("unet", costs.step_ms), ("decoder", costs.decode_ms), ("text_encoder", costs.text_ms)):
             bundle.__dict__[name] = _Taking(getattr(bundle, name), cost, self)
 
     def spend(self, milliseconds: float) -> None:
+        if self._batcher is None:
+            return
         self.now_ms += milliseconds
         while self._submitted < len(self._edits) and self._edits[self._submitted].arrival_ms <= self.now_ms:
             self._submit()
@@ -151,10 +154,10 @@ def test_simulated_calls_and_latencies_are_the_real_batchers(tmp_path: Path, rat
 
     write_toy_bundle(tmp_path)
     bundle, calls = open_bundle(tmp_path, "onnxruntime"), list[Call]()
+    clock = VirtualTime(bundle, costs, edits)
     editor = Editor(bundle, buckets=sorted(costs.step_ms))
     # The negative prompt is the same for all, and encoded once.
     editor._prompts.encode("")
-    clock = VirtualTime(bundle, costs, edits)
     with Batcher(editor, calls.append) as batcher:
         clock.play(batcher)
     assert [call.rows for call in calls] == device.rows

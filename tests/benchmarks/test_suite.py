@@ -94,6 +94,8 @@ def test_what_a_step_started_ends_with_it(tmp_path, end):
 def test_an_interrupt_ends_a_step_and_what_it_started(tmp_path, number):
     step = ("-c", PARENT.format(tmp_path / "alive") + "time.sleep(60)")
     call = (
+        # Whoever runs the tests in the background may ignore SIGINT, and so would their children.
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
         "from benchmarks import cli, suites; from benchmarks.suite import Step; "
         f"suites.quick = lambda: [Step('parent', {step!r})]; cli.main()"
     )

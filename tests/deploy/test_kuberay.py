@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from engine import cluster as cluster_module
+from engine import ray_cluster
 from engine.server.settings import Settings, load_settings
 from tests.deploy.dockerfile import ROOT, read_stages
 
@@ -116,9 +117,9 @@ def test_ray_would_deploy_the_application() -> None:
 
 
 def test_rays_own_variables_are_those_of_a_cluster_that_hiper_serve_starts() -> None:
-    wanted = dict(cluster_module._REQUIRED | cluster_module._WISHED)
-    # Which KubeRay sets, as authOptions says.
-    assert wanted.pop("RAY_AUTH_MODE") == cluster()["authOptions"]["mode"]
+    wanted = {**ray_cluster._REQUIRED, **dict([ray_cluster._NICENESS]), **cluster_module._WISHED}
+    # KubeRay sets RAY_AUTH_MODE itself, as authOptions says.
+    assert cluster()["authOptions"]["mode"] == "token"
     for pod in pods()[:2]:
         assert {entry["name"]: entry["value"] for entry in pod["containers"][0]["env"]} == wanted
 
