@@ -13,13 +13,11 @@ from torch import Tensor
 
 from benchmarks.stage_clock import StageClock
 from benchmarks.ways import Job, Made, Opened
-from hiper.execution import Dtype, Execution, graphed, make_ready
+from hiper.execution import TORCH_DTYPES, Dtype, Execution, graphed, make_ready
 from hiper.images import to_uint8
 from hiper.model_folder import find_folder
 from hiper.models import load_model
 from hiper.sample import draw_noise, sample
-
-DTYPES: dict[Dtype, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def open_way(way: str, job: Job) -> Opened:
@@ -38,7 +36,7 @@ def dtype_of(way: str) -> Dtype:
 def _diffusers(job: Job, dtype: Dtype, options: Sequence[str]) -> Opened:
     """As diffusers' documentation shows it, with the same solver and starting noise as everybody."""
     pipeline: Any = StableDiffusionPipeline.from_pretrained(
-        find_folder(job.model), safety_checker=None, dtype=DTYPES[dtype]
+        find_folder(job.model), safety_checker=None, dtype=TORCH_DTYPES[dtype]
     ).to(job.device)
     pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
@@ -52,7 +50,7 @@ def _diffusers(job: Job, dtype: Dtype, options: Sequence[str]) -> Opened:
         "guidance_scale": job.guidance_scale,
         "output_type": "np",
     }
-    latents = draw_noise([job.seed], side, side).to(job.device, DTYPES[dtype])
+    latents = draw_noise([job.seed], side, side).to(job.device, TORCH_DTYPES[dtype])
 
     def edit() -> Any:
         with torch.inference_mode():
@@ -63,7 +61,7 @@ def _diffusers(job: Job, dtype: Dtype, options: Sequence[str]) -> Opened:
 
 def _reference(job: Job, dtype: Dtype, options: Sequence[str]) -> Opened:
     """The sampler that every fast path is compared with."""
-    model = load_model(job.model, device=job.device, dtype=DTYPES[dtype])
+    model = load_model(job.model, device=job.device, dtype=TORCH_DTYPES[dtype])
     graph = "graph" in options
     made = make_ready(model.unet, Execution(job.device, dtype, channels_last="nhwc" in options, cuda_graph=graph))
     side = model.image_size // model.vae_factor
